@@ -1,0 +1,75 @@
+# One command a job; CI runs the same ones. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
+export PGRX_PG_CONFIG_PATH := $(PG_CONFIG)
+export PGBATCH_PG_CONFIG := $(PG_CONFIG)
+EXECUTOR ?= process
+export EXECUTOR KEEP
+
+TARGET := x86_64-unknown-linux-gnu
+
+.PHONY: help tools build dispatcher extension install demo test test-core test-sql test-process test-cluster \
+	bench lint cluster cluster-down images
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+tools: ## Install what is missing (as root), or say the one line that does
+	@pg_extension/tools.sh
+
+build: dispatcher extension ## Release builds: target/release/pgbatch and target/release/libpgbatch.so
+
+# One static binary serves the host and the image.
+dispatcher:
+	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --target $(TARGET) -p pgbatch-dispatcher
+	@mkdir -p target/release && ln -sfn ../$(TARGET)/release/pgbatch target/release/pgbatch
+
+extension: tools
+	cargo build --release -p pgbatch-extension
+
+install: extension ## Install the extension into the PostgreSQL of PG_CONFIG
+	pg_extension/install.sh $(PG_CONFIG)
+
+demo: build ## The claps, from nothing to 60 succeeded (EXECUTOR=process|kubernetes, KEEP=1 leaves it running)
+ifeq ($(EXECUTOR),kubernetes)
+	@$(MAKE) --no-print-directory cluster images
+endif
+	@cargo run --quiet -p e2e --bin demo
+
+test: tools ## Everything, cheapest first
+	@$(MAKE) --no-print-directory test-core
+	@$(MAKE) --no-print-directory test-sql
+	@$(MAKE) --no-print-directory test-process
+	@$(MAKE) --no-print-directory test-cluster
+
+test-core: ## Decisions and adapters without services: seconds
+	cargo test --workspace --exclude pgbatch-extension --exclude e2e
+
+test-sql: build ## SQL functions and races against a private PostgreSQL
+	cargo test -p e2e --test sql
+
+test-process: build ## The whole path with local processes
+	cargo test -p e2e --test process
+
+test-cluster: build cluster images ## The whole path on the real cluster
+	cargo test -p e2e --test cluster -- --test-threads=1
+
+bench: build cluster images ## Insert to Job created, beside a bare POST of the same Job
+	cargo run --quiet -p e2e --bin bench
+
+lint: tools ## Format, clippy with warnings denied, cargo deny, shellcheck
+	@.ci/lint
+
+cluster: ## A real Kubernetes in a network namespace of its own; leaves target/cluster/kubeconfig
+	@tests/kubernetes/install.sh
+	@tests/kubernetes/build.sh
+	@tests/kubernetes/up.sh
+
+cluster-down: ## Stop it
+	@tests/kubernetes/down.sh
+
+images: dispatcher ## Image tarballs under target/images, loaded into the cluster if it is up
+	@deploy/images/build.sh

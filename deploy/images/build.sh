@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# build.sh [dispatcher|claps|tool]...: builds images (all by default) as tarballs under target/images, without
+# Docker or a registry, and loads them into this clone's test cluster if that is up. Rebuilding is cheap, and an
+# image whose content did not change keeps its file.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repo=$(cd "$here/../.." && pwd)
+out=$repo/target/images
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$repo"
+umask 022 # the modes in an image must not depend on who builds it
+
+write_image() { # NAME FILE [OPTION...]
+    "$here/image.py" --name "pgbatch/$1:dev" --root "$work/$1" --output "$out/$2.tar" "${@:3}"
+}
+
+# What any program expects to find: a user to be, and the order in which names are looked up (hosts, then DNS).
+common_files() {
+    mkdir -p "$1/etc" "$1/tmp"
+    chmod 1777 "$1/tmp"
+    echo 'nonroot:x:65532:65532:nonroot:/tmp:/sbin/nologin' >"$1/etc/passwd"
+    echo 'nonroot:x:65532:' >"$1/etc/group"
+    echo 'hosts: files dns' >"$1/etc/nsswitch.conf"
+}
+
+# The dispatcher: one static binary and nothing else.
+dispatcher() {
+    local target=x86_64-unknown-linux-gnu root=$work/dispatcher
+    RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --target "$target" -p pgbatch-dispatcher
+    common_files "$root"
+    install -m 755 "${CARGO_TARGET_DIR:-target}/$target/release/pgbatch" "$root/pgbatch"
+    write_image dispatcher pgbatch --user 65532:65532 --entrypoint /pgbatch
+}
+
+# The claps example: psql, a shell and the script, from this machine's own packages.
+claps() {
+    local root=$work/claps psql program
+    psql=$(printf '%s\n' /usr/lib/postgresql/*/bin/psql | sort -V | tail -n 1)
+    common_files "$root"
+    # As Debian has it: /bin and /lib are links into /usr.
+    mkdir -p "$root"/usr/{bin,lib,lib64,local/bin}
+    ln -s usr/bin usr/lib usr/lib64 "$root"
+    install -m 755 "$psql" "$root/usr/bin/psql"
+    install -m 755 /bin/dash "$root/usr/bin/sh"
+    for program in cat date env head id mkdir printf rm seq sleep tail tr; do
+        install -m 755 "/usr/bin/$program" "$root/usr/bin/$program"
+    done
+    # Their shared libraries and the loader, with links resolved.
+    ldd "$root"/usr/bin/* | grep -o '/[^ :]*\.so[^ ]*' | sort -u | xargs cp --dereference --parents --target-directory "$root"
+    install -m 755 deploy/examples/claps/clap.sh "$root/usr/local/bin/clap.sh"
+    # Without a locale, psql would take UTF-8 text for bytes.
+    write_image claps claps --user 65532:65532 --entrypoint /usr/local/bin/clap.sh \
+        --env PATH=/usr/local/bin:/usr/bin:/bin --env PGCLIENTENCODING=UTF8
+}
+
+# A shell and small programs for tests: wget, nc, nslookup and so on, all in one static binary.
+tool() {
+    local root=$work/tool applet
+    common_files "$root"
+    mkdir -p "$root/bin"
+    install -m 755 /bin/busybox "$root/bin/busybox"
+    for applet in $(/bin/busybox --list); do
+        [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
+    done
+    write_image tool tool --env PATH=/bin --command sh
+}
+
+[ $# -gt 0 ] || set -- dispatcher claps tool
+for image in "$@"; do
+    case $image in
+    dispatcher | claps | tool) ;;
+    *) echo "usage: build.sh [dispatcher|claps|tool]..." >&2 && exit 2 ;;
+    esac
+done
+"$repo/tests/kubernetes/install.sh" /bin/busybox:busybox-static psql:postgresql-client
+mkdir -p "$out"
+for image in "$@"; do "$image"; done
+"$repo/tests/kubernetes/load.sh" --if-up

@@ -1,0 +1,13 @@
+//! The decisions of pgbatch, as pure functions over plain values: no IO, no clock, no randomness.
+//!
+//! Used by the dispatcher and by the PostgreSQL extension; knows neither.
+
+pub mod environment;
+pub mod job_manifest;
+pub mod name;
+pub mod plan;
+pub mod retry;
+pub mod run;
+pub mod snapshot;
+pub mod state;
+pub mod template;

@@ -1,0 +1,116 @@
+//! Runs that PostgreSQL holds as live, compared with what the executor sees of their Jobs.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{End, Plan, Reason, Started};
+use crate::retry::window_ms;
+use crate::snapshot::{Ending, JobPhase, JobView, LiveRun, Queue, Snapshot};
+use crate::state::RunState;
+
+pub(super) fn plan_live_runs(seen: &Snapshot, plan: &mut Plan) {
+    for live in &seen.store.live {
+        let queue = seen.store.queues.iter().find(|q| q.name == live.queue);
+        let run = Seen { live, queue, job: seen.executor.jobs.get(&live.run), now: seen.store.now };
+        match run.job {
+            Some(job) => run.plan_with_job(job, seen.local_now, plan),
+            // Before the first full list a missing Job means nothing.
+            None if !seen.executor.synced => {}
+            None => run.plan_without_job(plan),
+        }
+    }
+}
+
+struct Seen<'a> {
+    live: &'a LiveRun,
+    queue: Option<&'a Queue>,
+    job: Option<&'a JobView>,
+    now: Timestamp,
+}
+
+impl Seen<'_> {
+    fn plan_without_job(&self, plan: &mut Plan) {
+        if self.live.cancel {
+            plan.ends.push(self.end(RunState::Cancelled, Ending::default()));
+        } else if self.live.state == RunState::Starting {
+            plan.starts.push(self.live.run);
+        } else {
+            plan.ends.push(self.end_of_vanished());
+        }
+    }
+
+    fn plan_with_job(&self, job: &JobView, local_now: Timestamp, plan: &mut Plan) {
+        match &job.phase {
+            // Its Job may or may not exist: only after the answer can it be stopped or started again.
+            JobPhase::Creating => {}
+            JobPhase::Refused { .. } if self.live.cancel => plan.stops.push(self.live.run),
+            JobPhase::Refused { again_at } if *again_at <= local_now => plan.starts.push(self.live.run),
+            JobPhase::Refused { again_at } => {
+                plan.hold(&self.live.queue, Reason::Refused { run: self.live.run, until: *again_at });
+                // The executor's clock set it; on the database's clock it lies as far ahead.
+                plan.wake_no_later_than(self.now + again_at.duration_since(local_now));
+            }
+            JobPhase::Pending | JobPhase::Running => self.plan_going(job, plan),
+            JobPhase::Ended(ending) => {
+                let state = match ending.succeeded {
+                    true => RunState::Succeeded,
+                    false if self.live.cancel => RunState::Cancelled,
+                    false if job.stopping && self.is_over_time() => RunState::TimedOut,
+                    false => RunState::Failed,
+                };
+                plan.ends.push(self.end(state, ending.clone()));
+            }
+            JobPhase::Gone => plan.ends.push(self.end_of_vanished()),
+        }
+    }
+
+    fn plan_going(&self, job: &JobView, plan: &mut Plan) {
+        if let (RunState::Starting, JobPhase::Running, Some(started_at)) =
+            (self.live.state, &job.phase, job.started_at)
+        {
+            plan.running.push(Started { run: self.live.run, started_at });
+        }
+        if job.stopping {
+            return;
+        }
+        if self.live.cancel || self.is_over_time() {
+            plan.stops.push(self.live.run);
+        } else if let Some(deadline) = self.deadline() {
+            plan.wake_no_later_than(deadline);
+        }
+    }
+
+    fn started_at(&self) -> Option<Timestamp> {
+        self.live.started_at.or_else(|| self.job.and_then(|j| j.started_at))
+    }
+
+    /// Counted from the first running container: waiting for a node or an image is not the run's fault.
+    fn deadline(&self) -> Option<Timestamp> {
+        let timeout = self.queue?.run_timeout_ms?;
+        Some(self.started_at()? + SignedDuration::from_millis(timeout))
+    }
+
+    fn is_over_time(&self) -> bool {
+        self.deadline().is_some_and(|deadline| deadline <= self.now)
+    }
+
+    /// The Job is gone and nobody saw how it ended: by our own stop, or by another hand.
+    fn end_of_vanished(&self) -> End {
+        let (state, reason, message) = if self.live.cancel {
+            (RunState::Cancelled, None, None)
+        } else if self.is_over_time() {
+            (RunState::TimedOut, Some("RunTimeout"), Some("stopped after the queue's run_timeout"))
+        } else {
+            (RunState::Lost, Some("JobGone"), Some("the Job vanished before its end was seen"))
+        };
+        let ending =
+            Ending { reason: reason.map(Into::into), message: message.map(Into::into), ..Ending::default() };
+        self.end(state, ending)
+    }
+
+    fn end(&self, state: RunState, ending: Ending) -> End {
+        let retry_window_ms = self
+            .queue
+            .map_or(0, |q| window_ms(q.retry_backoff_ms, q.retry_backoff_max_ms, self.live.attempt));
+        End { run: self.live.run, state, started_at: self.started_at(), ending, retry_window_ms }
+    }
+}

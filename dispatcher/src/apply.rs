@@ -1,0 +1,126 @@
+//! Carries out a plan, in its order, and records what came of it. Decides nothing.
+
+use pgbatch_core::plan::{Claim, End, Plan};
+use pgbatch_core::retry::delay_ms;
+use pgbatch_core::run::{Outcome, RunSpec};
+use pgbatch_core::snapshot::{LiveRun, Snapshot};
+use pgbatch_core::state::RunState;
+use serde_json::Value;
+use tracing::{info, warn};
+
+use crate::executor::Executor;
+use crate::store::{Store, StoreError};
+
+/// Does what `plan` says. Every step may be done twice: what is recorded is fenced in SQL, Jobs by their names.
+///
+/// # Errors
+/// The session with PostgreSQL broke; what was not done is planned again.
+pub(crate) async fn apply(
+    plan: Plan,
+    seen: &Snapshot,
+    store: &Store,
+    executor: &Executor,
+) -> Result<(), StoreError> {
+    let Plan { ends, running, stops, starts, claims, removals, held: _, wake_at: _ } = plan;
+    if !ends.is_empty() {
+        record_ends(ends, seen, store, executor).await?;
+    }
+    if !running.is_empty() {
+        store.start_runs(&running).await?;
+    }
+    if !starts.is_empty() {
+        for spec in store.run_specs(&starts).await? {
+            start(spec, executor);
+        }
+    }
+    if !claims.is_empty() {
+        claim(&claims, store, executor).await?;
+    }
+    for run in stops {
+        info!(run, queue = queue_of(seen, run), batch = batch_of(seen, run), "stopping the Job");
+        executor.stop(run);
+    }
+    for run in removals {
+        executor.remove(run);
+    }
+    Ok(())
+}
+
+async fn claim(claims: &[Claim], store: &Store, executor: &Executor) -> Result<(), StoreError> {
+    for spec in store.claim(claims).await? {
+        start(spec, executor);
+    }
+    Ok(())
+}
+
+fn start(spec: RunSpec, executor: &Executor) {
+    info!(
+        queue = spec.queue,
+        batch = spec.batch,
+        run = spec.run,
+        first_item = spec.first_item,
+        last_item = spec.last_item,
+        attempt = spec.attempt,
+        "starting"
+    );
+    executor.start(spec);
+}
+
+async fn record_ends(
+    ends: Vec<End>,
+    seen: &Snapshot,
+    store: &Store,
+    executor: &Executor,
+) -> Result<(), StoreError> {
+    let outcomes: Vec<Outcome> = ends.into_iter().map(outcome).collect();
+    let closed = store.finish_runs(&outcomes).await?;
+    for outcome in &outcomes {
+        tell_end(outcome, seen);
+        executor.forget(outcome.run);
+    }
+    for batch in closed {
+        info!(queue = batch.queue, batch = batch.id, label = batch.label, state = %batch.state, "the batch ended");
+    }
+    Ok(())
+}
+
+fn tell_end(outcome: &Outcome, seen: &Snapshot) {
+    let (run, queue, batch) = (outcome.run, queue_of(seen, outcome.run), batch_of(seen, outcome.run));
+    let (reason, exit_code) = (outcome.reason.as_deref(), outcome.exit_code);
+    if outcome.state == RunState::Succeeded {
+        info!(queue, batch, run, "succeeded");
+    } else {
+        warn!(queue, batch, run, state = %outcome.state, reason, exit_code, "the run did not succeed");
+    }
+}
+
+fn live(seen: &Snapshot, run: i64) -> Option<&LiveRun> {
+    seen.store.live.iter().find(|l| l.run == run)
+}
+
+fn queue_of(seen: &Snapshot, run: i64) -> Option<&str> {
+    live(seen, run).map(|l| l.queue.as_str())
+}
+
+fn batch_of(seen: &Snapshot, run: i64) -> Option<i64> {
+    live(seen, run).map(|l| l.batch)
+}
+
+fn outcome(end: End) -> Outcome {
+    let End { run, state, started_at, ending, retry_window_ms } = end;
+    // A termination message in JSON is what the program has to say; other words are not a result.
+    let result = (state == RunState::Succeeded)
+        .then(|| ending.message.as_deref().and_then(|m| serde_json::from_str::<Value>(m).ok()))
+        .flatten();
+    Outcome {
+        run,
+        state,
+        started_at,
+        finished_at: ending.finished_at,
+        exit_code: ending.exit_code,
+        reason: ending.reason,
+        message: ending.message,
+        result,
+        retry_in_ms: delay_ms(retry_window_ms, fastrand::f64()),
+    }
+}

@@ -1,0 +1,90 @@
+//! Settings, from flags to what the parts take. Every flag is also an environment variable `PGBATCH_<FLAG>`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::executor::ExecutorConfig;
+use crate::executor::kubernetes::KubernetesConfig;
+use crate::executor::process::ProcessConfig;
+use crate::store::DatabaseUrl;
+use crate::telemetry::LogFormat;
+
+/// How to reach PostgreSQL.
+#[derive(Debug, Args)]
+pub struct DatabaseArgs {
+    /// Connection URL of the database with the extension, e.g. postgres://app@db/shop?sslmode=verify-full.
+    /// Give the password by the environment (PGPASSWORD, or this URL in PGBATCH_DATABASE_URL), not here: command
+    /// lines can be read by others.
+    #[arg(long, env = "PGBATCH_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: DatabaseUrl,
+}
+
+/// How to log.
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// text for people, json for collectors.
+    #[arg(long, env = "PGBATCH_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+    /// error, warn, info, debug, trace; or per module, as in `info,pgbatch_dispatcher=debug`.
+    #[arg(long, env = "PGBATCH_LOG", default_value = "info", value_name = "LEVEL")]
+    pub log: String,
+}
+
+/// Where runs run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExecutorKind {
+    /// Each run is a Kubernetes Job.
+    Kubernetes,
+    /// Each run is a local process: the container's command. For a laptop, tests and the demo.
+    Process,
+}
+
+/// The flags of `pgbatch dispatch`.
+#[derive(Debug, Args)]
+pub struct DispatchArgs {
+    /// How to reach PostgreSQL.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// Where runs run.
+    #[arg(long, env = "PGBATCH_EXECUTOR", default_value = "kubernetes", value_name = "KIND")]
+    pub executor: ExecutorKind,
+    /// Namespace of the Jobs of queues that name none; default: that of the kubeconfig or of the pod.
+    #[arg(long, env = "PGBATCH_NAMESPACE", value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Image of this program, for the Jobs of queues of SQL.
+    #[arg(long, env = "PGBATCH_SQL_IMAGE", value_name = "IMAGE")]
+    pub sql_image: Option<String>,
+    /// Secret whose key database-url is the connection URL of the Jobs of queues of SQL.
+    #[arg(long, env = "PGBATCH_SQL_SECRET", value_name = "NAME")]
+    pub sql_secret: Option<String>,
+    /// Folder for the state of local processes (executor process); default: one per user.
+    #[arg(long, env = "PGBATCH_PROCESS_DIR", value_name = "DIR")]
+    pub process_dir: Option<PathBuf>,
+    /// How to log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// The settings of a dispatcher.
+#[derive(Debug)]
+pub struct Config {
+    /// The database with the extension.
+    pub database_url: DatabaseUrl,
+    /// Where runs run.
+    pub executor: ExecutorConfig,
+}
+
+impl From<DispatchArgs> for Config {
+    fn from(args: DispatchArgs) -> Self {
+        // No `..`: a flag that is forgotten here does not compile.
+        let DispatchArgs { database, executor, namespace, sql_image, sql_secret, process_dir, log: _ } = args;
+        let executor = match executor {
+            ExecutorKind::Kubernetes => {
+                ExecutorConfig::Kubernetes(KubernetesConfig { namespace, sql_image, sql_secret })
+            }
+            ExecutorKind::Process => ExecutorConfig::Process(ProcessConfig { dir: process_dir }),
+        };
+        Self { database_url: database.database_url, executor }
+    }
+}

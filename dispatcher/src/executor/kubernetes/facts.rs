@@ -1,0 +1,215 @@
+//! What is kept of Jobs and pods: the few fields that decide, not the objects.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::{Job, JobCondition};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodCondition, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use pgbatch_core::environment::RUN_TOKEN;
+use pgbatch_core::name::{BATCH, queue_of, run_of};
+use pgbatch_core::snapshot::RunId;
+
+/// A Job of ours.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct JobFacts {
+    pub(super) run: RunId,
+    pub(super) queue: String,
+    pub(super) batch: Option<String>,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) uid: String,
+    /// What its containers present to the database.
+    pub(super) token: Option<String>,
+    /// It is being deleted.
+    pub(super) deleting: bool,
+    /// Its fate, once no pod of it is left.
+    pub(super) terminal: Option<Terminal>,
+}
+
+/// The Job's condition `Complete` or `Failed`.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Terminal {
+    pub(super) succeeded: bool,
+    pub(super) finished_at: Option<Timestamp>,
+    pub(super) reason: Option<String>,
+    pub(super) message: Option<String>,
+}
+
+/// A pod of a run.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct PodFacts {
+    pub(super) run: RunId,
+    pub(super) queue: String,
+    pub(super) batch: Option<String>,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    /// It may still run something.
+    pub(super) live: bool,
+    /// Evicted, drained or preempted.
+    pub(super) disrupted: bool,
+    /// The kubelet's words about the pod as a whole.
+    pub(super) reason: Option<String>,
+    pub(super) message: Option<String>,
+    /// App containers first, then init containers.
+    pub(super) containers: Vec<ContainerFacts>,
+    /// Why it does not start.
+    pub(super) waiting: Option<Waiting>,
+}
+
+/// A container that runs or has run.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct ContainerFacts {
+    pub(super) name: String,
+    pub(super) started_at: Option<Timestamp>,
+    pub(super) ended: Option<ContainerEnd>,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct ContainerEnd {
+    pub(super) finished_at: Option<Timestamp>,
+    /// 128 + n for signal n.
+    pub(super) exit_code: i32,
+    pub(super) reason: Option<String>,
+    pub(super) message: Option<String>,
+}
+
+/// Why a pod does not start.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Waiting {
+    pub(super) reason: String,
+    pub(super) message: String,
+}
+
+impl JobFacts {
+    /// None where it is no Job of a run.
+    pub(super) fn of(job: &Job) -> Option<Self> {
+        let labels = job.metadata.labels.as_ref()?;
+        Some(Self {
+            run: run_of(labels)?,
+            queue: queue_of(labels)?.to_owned(),
+            batch: labels.get(BATCH).cloned(),
+            namespace: job.metadata.namespace.clone()?,
+            name: job.metadata.name.clone()?,
+            uid: job.metadata.uid.clone()?,
+            token: token(job),
+            deleting: job.metadata.deletion_timestamp.is_some(),
+            terminal: terminal(job),
+        })
+    }
+}
+
+/// The token in the environment of the Job's first container: the same in all.
+pub(super) fn token(job: &Job) -> Option<String> {
+    let containers = &job.spec.as_ref()?.template.spec.as_ref()?.containers;
+    let env = containers.first()?.env.as_ref()?;
+    env.iter().find(|variable| variable.name == RUN_TOKEN)?.value.clone()
+}
+
+/// Not `SuccessCriteriaMet` or `FailureTarget`: those come while pods are still ending.
+fn terminal(job: &Job) -> Option<Terminal> {
+    let status = job.status.as_ref()?;
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    let complete = true_condition(conditions, "Complete");
+    let condition = complete.or_else(|| true_condition(conditions, "Failed"))?;
+    // Only a Job that completed has a completionTime.
+    let finished_at = status.completion_time.as_ref().or(condition.last_transition_time.as_ref());
+    Some(Terminal {
+        succeeded: complete.is_some(),
+        finished_at: time(finished_at),
+        reason: condition.reason.clone(),
+        message: condition.message.clone(),
+    })
+}
+
+fn true_condition<'a>(conditions: &'a [JobCondition], kind: &str) -> Option<&'a JobCondition> {
+    conditions.iter().find(|condition| condition.status == "True" && condition.type_ == kind)
+}
+
+fn time(time: Option<&Time>) -> Option<Timestamp> {
+    time.map(|time| time.0)
+}
+
+impl PodFacts {
+    /// None where it is no pod of a run.
+    pub(super) fn of(pod: &Pod) -> Option<Self> {
+        let ObjectMeta { labels, name, namespace, .. } = &pod.metadata;
+        let labels: &BTreeMap<String, String> = labels.as_ref()?;
+        let status = pod.status.as_ref();
+        let phase = status.and_then(|status| status.phase.as_deref());
+        let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        Some(Self {
+            run: run_of(labels)?,
+            queue: queue_of(labels)?.to_owned(),
+            batch: labels.get(BATCH).cloned(),
+            namespace: namespace.clone()?,
+            name: name.clone()?,
+            live: !matches!(phase, Some("Succeeded" | "Failed")),
+            disrupted: conditions.iter().any(|c| c.type_ == "DisruptionTarget" && c.status == "True"),
+            reason: status.and_then(|status| status.reason.clone()),
+            message: status.and_then(|status| status.message.clone()),
+            containers: status.map(containers).unwrap_or_default(),
+            waiting: status.and_then(|status| waiting(status, conditions)),
+        })
+    }
+
+    /// When its first container started.
+    pub(super) fn started_at(&self) -> Option<Timestamp> {
+        self.containers.iter().filter_map(|container| container.started_at).min()
+    }
+
+    /// Whether it says how it ended: well, or badly.
+    pub(super) fn tells(&self, succeeded: bool) -> bool {
+        let mut ends = self.containers.iter().filter_map(|container| container.ended.as_ref());
+        if succeeded {
+            ends.next().is_some()
+        } else {
+            self.reason.is_some() || ends.any(|e| e.exit_code != 0)
+        }
+    }
+}
+
+fn statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
+    let app = status.container_statuses.iter().flatten();
+    app.chain(status.init_container_statuses.iter().flatten())
+}
+
+fn containers(status: &PodStatus) -> Vec<ContainerFacts> {
+    statuses(status)
+        .filter_map(|container| {
+            let ContainerState { running, terminated, .. } = container.state.as_ref()?;
+            let started_at = match (running, terminated) {
+                (Some(running), _) => time(running.started_at.as_ref()),
+                (None, Some(terminated)) => time(terminated.started_at.as_ref()),
+                (None, None) => return None,
+            };
+            let ended = terminated.as_ref().map(|terminated| ContainerEnd {
+                finished_at: time(terminated.finished_at.as_ref()),
+                exit_code: match (terminated.exit_code, terminated.signal) {
+                    (0, Some(signal)) if signal > 0 => 128 + signal,
+                    (code, _) => code,
+                },
+                reason: terminated.reason.clone(),
+                message: terminated.message.clone(),
+            });
+            // A container that could not be started has the zero time.
+            let started_at = started_at.filter(|at| *at > Timestamp::UNIX_EPOCH);
+            Some(ContainerFacts { name: container.name.clone(), started_at, ended })
+        })
+        .collect()
+}
+
+fn waiting(status: &PodStatus, conditions: &[PodCondition]) -> Option<Waiting> {
+    let container = statuses(status)
+        .filter_map(|container| container.state.as_ref()?.waiting.as_ref())
+        // On its way: nothing to tell.
+        .find(|w| !matches!(w.reason.as_deref(), None | Some("ContainerCreating" | "PodInitializing")))
+        .map(|w| (w.reason.clone(), w.message.clone()));
+    let unscheduled = || {
+        let condition = conditions.iter().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
+        Some((condition.reason.clone(), condition.message.clone()))
+    };
+    let (reason, message) = container.or_else(unscheduled)?;
+    Some(Waiting { reason: reason?, message: message.unwrap_or_default() })
+}

@@ -1,0 +1,399 @@
+//! What is known of the cluster: fed by watches and by answers, read by the planner. No IO, no clock but arguments.
+//!
+//! An entry is a run. Its phase follows from facts, with these rules:
+//! - an ending is for ever, until it is recorded and the Job is gone;
+//! - a Job that vanished leaves its run running for as long as a pod of it lives;
+//! - a Job that is not in a list was there only if the watch had seen it, or its create was answered before the list.
+
+mod pods;
+mod settle;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use pgbatch_core::snapshot::{Ending, ExecutorView, JobPhase, JobView, RunId};
+
+use super::facts::{JobFacts, PodFacts, Terminal};
+
+/// Jobs and pods of the watched namespaces, by run.
+#[derive(Debug, Default)]
+pub(super) struct Mirror {
+    namespaces: BTreeMap<String, Namespace>,
+    /// Whether it was ever told which namespaces there are besides the dispatcher's own.
+    namespaces_told: bool,
+    runs: BTreeMap<RunId, Entry>,
+    /// Pods may come before their Job, or outlive it.
+    pods: BTreeMap<RunId, BTreeMap<String, PodFacts>>,
+    /// Whether the planner's view differs from what it was at the last [`Mirror::take_changed`].
+    changed: bool,
+    /// Questions that only the API server can answer.
+    questions: Vec<Question>,
+}
+
+/// Something to ask the API server, once.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    /// The run's Job has ended, and no pod has said how: list its pods.
+    Pods(RunId),
+    /// The Job was created while a list was under way, and is not in the list: is it there?
+    Exists(RunId),
+}
+
+#[derive(Debug, Default)]
+struct Namespace {
+    jobs: Listing<RunId>,
+    pods: Listing<String>,
+    /// Jobs that had ended before the list of pods began: that list says all there is about their pods.
+    ended_before_pods: BTreeSet<RunId>,
+}
+
+/// The state of one watch.
+#[derive(Debug)]
+struct Listing<K> {
+    /// Whether a list has ever been complete.
+    synced: bool,
+    /// Counts the lists begun.
+    lists: u64,
+    /// What the list under way has shown so far.
+    seen: BTreeSet<K>,
+}
+
+impl<K> Default for Listing<K> {
+    fn default() -> Self {
+        Self { synced: false, lists: 0, seen: BTreeSet::new() }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    queue: String,
+    namespace: String,
+    name: String,
+    /// What the Job's containers must present, where this dispatcher started it.
+    token: Option<String>,
+    phase: JobPhase,
+    started_at: Option<Timestamp>,
+    job: Seen,
+    terminal: Option<Terminal>,
+    stop_requested: bool,
+    deleting: bool,
+    pods_asked: Asked,
+    /// The outcome is in the database.
+    recorded: bool,
+    /// Refusals in a row.
+    refusals: u32,
+    /// How many lists of Jobs had begun when the create request was answered.
+    answered: Option<u64>,
+    /// The last reason told why the pod does not start.
+    told: Option<String>,
+}
+
+/// Whether the watch (or a read) has seen the Job.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    NotYet,
+    There { uid: String },
+    Gone,
+}
+
+/// Whether the API server has been asked for the pods of a Job that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    No,
+    UnderWay,
+    /// There is no more to know.
+    Answered,
+}
+
+/// Where to find a Job, to delete it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) run: RunId,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    /// Known where the Job has been seen.
+    pub(super) uid: Option<String>,
+    pub(super) token: Option<String>,
+}
+
+impl Mirror {
+    /// Whether the namespace is new here.
+    pub(super) fn add_namespace(&mut self, namespace: &str) -> bool {
+        let is_new = !self.namespaces.contains_key(namespace);
+        self.namespaces.entry(namespace.to_owned()).or_default();
+        is_new
+    }
+
+    /// The namespaces of all queues are known now.
+    pub(super) fn tell_namespaces(&mut self) {
+        self.namespaces_told = true;
+    }
+
+    /// Whether both lists of the namespace have been complete.
+    pub(super) fn is_synced(&self, namespace: &str) -> bool {
+        self.namespaces.get(namespace).is_some_and(|n| n.jobs.synced && n.pods.synced)
+    }
+
+    /// Whether the view has changed since the last call.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The questions that have come up since the last call.
+    pub(super) fn take_questions(&mut self) -> Vec<Question> {
+        std::mem::take(&mut self.questions)
+    }
+
+    /// The planner's view.
+    pub(super) fn view(&self) -> ExecutorView {
+        let synced =
+            self.namespaces_told && self.namespaces.keys().all(|namespace| self.is_synced(namespace));
+        let jobs = self.runs.iter().map(|(run, entry)| (*run, entry.view(*run))).collect();
+        ExecutorView { synced, jobs }
+    }
+
+    /// A start is about to be sent. False: one is under way already.
+    pub(super) fn begin(&mut self, target: &Target, queue: &str) -> bool {
+        let refusals = match self.runs.get(&target.run) {
+            Some(known) if known.phase == JobPhase::Creating => return false,
+            Some(known) => known.refusals,
+            None => 0,
+        };
+        let entry = Entry {
+            token: target.token.clone(),
+            refusals,
+            ..Entry::new(queue, &target.namespace, &target.name, Seen::NotYet)
+        };
+        self.runs.insert(target.run, entry);
+        true
+    }
+
+    /// The create request succeeded: the watch will tell the rest.
+    pub(super) fn created(&mut self, run: RunId) {
+        let Some(entry) = self.runs.get_mut(&run) else { return };
+        entry.refusals = 0;
+        entry.answered = self.namespaces.get(&entry.namespace).map(|n| n.jobs.lists);
+    }
+
+    /// The Job was read: news only where the watch has not told yet.
+    pub(super) fn read(&mut self, run: RunId, job: Option<JobFacts>) {
+        if !self.runs.get(&run).is_some_and(Entry::is_unseen) {
+            return;
+        }
+        match job {
+            Some(facts) => self.apply_job(facts),
+            None => self.edit(run, |entry| entry.job = Seen::Gone),
+        }
+    }
+
+    /// The create request was refused for now.
+    pub(super) fn refuse(&mut self, run: RunId, again_at: impl FnOnce(u32) -> Timestamp) {
+        self.edit(run, |entry| {
+            if entry.is_unseen() {
+                entry.refusals += 1;
+                entry.phase = JobPhase::Refused { again_at: again_at(entry.refusals) };
+            }
+        });
+    }
+
+    /// The create request was refused for good.
+    pub(super) fn reject(&mut self, run: RunId, now: Timestamp, reason: &str, message: String) {
+        self.edit(run, |entry| {
+            entry.phase = JobPhase::Ended(Ending {
+                finished_at: Some(now),
+                reason: Some(reason.to_owned()),
+                message: Some(message),
+                ..Ending::default()
+            });
+        });
+    }
+
+    /// A stop is about to be sent to the returned target.
+    pub(super) fn stop(&mut self, run: RunId) -> Option<Target> {
+        self.edit(run, |entry| {
+            entry.stop_requested = true;
+            // A refused create may have been carried out all the same: only the delete's answer tells.
+            if matches!(entry.phase, JobPhase::Refused { .. }) {
+                entry.phase = JobPhase::Creating;
+            }
+        });
+        self.target(run)
+    }
+
+    /// Where the run's Job is, unless it is gone.
+    pub(super) fn target(&self, run: RunId) -> Option<Target> {
+        let Entry { namespace, name, token, job, .. } = self.runs.get(&run)?;
+        let uid = match job {
+            Seen::NotYet => None,
+            Seen::There { uid } => Some(uid.clone()),
+            Seen::Gone => return None,
+        };
+        Some(Target { run, namespace: namespace.clone(), name: name.clone(), uid, token: token.clone() })
+    }
+
+    /// The outcome is in the database.
+    pub(super) fn forget(&mut self, run: RunId) {
+        let Some(entry) = self.runs.get_mut(&run) else { return };
+        entry.recorded = true;
+        match &mut entry.phase {
+            // What stays is for the history limits; the words are recorded.
+            JobPhase::Ended(ending) if matches!(entry.job, Seen::There { .. }) => ending.message = None,
+            JobPhase::Ended(_) | JobPhase::Gone | JobPhase::Refused { .. } => {
+                self.runs.remove(&run);
+                self.pods.remove(&run);
+            }
+            JobPhase::Creating | JobPhase::Pending | JobPhase::Running => {}
+        }
+    }
+
+    /// A Job ended long ago is about to be deleted. None: nothing is left but this memory, and that is gone now.
+    pub(super) fn remove(&mut self, run: RunId) -> Option<Target> {
+        let entry = self.runs.get_mut(&run)?;
+        if !matches!(entry.phase, JobPhase::Ended(_)) {
+            return None;
+        }
+        entry.recorded = true;
+        entry.stop_requested = true;
+        let target = self.target(run).filter(|target| target.uid.is_some());
+        if target.is_none() {
+            self.runs.remove(&run);
+        }
+        target
+    }
+
+    /// A list of Jobs begins.
+    pub(super) fn begin_jobs(&mut self, namespace: &str) {
+        if let Some(known) = self.namespaces.get_mut(namespace) {
+            known.jobs.begin();
+        }
+    }
+
+    /// A Job in the list under way.
+    pub(super) fn list_job(&mut self, facts: JobFacts) {
+        if let Some(known) = self.namespaces.get_mut(&facts.namespace) {
+            known.jobs.seen.insert(facts.run);
+        }
+        self.apply_job(facts);
+    }
+
+    /// The list of Jobs is complete: what is not in it is gone, unless it is younger than the list.
+    pub(super) fn end_jobs(&mut self, namespace: &str) {
+        let Some(known) = self.namespaces.get_mut(namespace) else { return };
+        let (listed, lists) = (known.jobs.end(), known.jobs.lists);
+        self.changed = true;
+        let missing: Vec<RunId> = self
+            .runs
+            .iter()
+            .filter(|(run, entry)| entry.namespace == namespace && !listed.contains(run))
+            .map(|(run, _)| *run)
+            .collect();
+        for run in missing {
+            let Some(entry) = self.runs.get(&run) else { continue };
+            match (&entry.job, entry.answered) {
+                (Seen::There { .. }, _) => self.lose_job(run),
+                (Seen::NotYet, Some(answered)) if entry.is_unseen() => {
+                    if answered < lists {
+                        self.lose_job(run);
+                    } else {
+                        self.questions.push(Question::Exists(run));
+                    }
+                }
+                (Seen::NotYet | Seen::Gone, _) => {}
+            }
+        }
+    }
+
+    /// A Job is there, or has changed.
+    pub(super) fn apply_job(&mut self, facts: JobFacts) {
+        let JobFacts { run, queue, batch: _, namespace, name, uid, token, deleting, terminal } = facts;
+        let entry =
+            self.runs.entry(run).or_insert_with(|| Entry::new(&queue, &namespace, &name, Seen::NotYet));
+        if entry.token.is_some() && entry.token != token {
+            // Another run of the same number, from before the database was restored: the create's answer tells.
+            return;
+        }
+        self.edit(run, |entry| {
+            entry.job = Seen::There { uid };
+            entry.deleting = deleting;
+            entry.terminal = terminal;
+        });
+    }
+
+    /// A Job was deleted.
+    pub(super) fn delete_job(&mut self, facts: &JobFacts) {
+        let ours = |entry: &Entry| match &entry.job {
+            Seen::There { uid } => *uid == facts.uid,
+            Seen::NotYet => entry.token.is_some() && entry.token == facts.token,
+            Seen::Gone => false,
+        };
+        if self.runs.get(&facts.run).is_some_and(ours) {
+            self.lose_job(facts.run);
+        }
+    }
+
+    fn lose_job(&mut self, run: RunId) {
+        let Some(entry) = self.runs.get(&run) else { return };
+        if entry.recorded && matches!(entry.phase, JobPhase::Ended(_)) {
+            self.runs.remove(&run);
+            return;
+        }
+        self.edit(run, |entry| entry.job = Seen::Gone);
+    }
+}
+
+impl<K> Listing<K> {
+    fn begin(&mut self) {
+        self.lists += 1;
+        self.seen.clear();
+    }
+
+    fn end(&mut self) -> BTreeSet<K> {
+        self.synced = true;
+        std::mem::take(&mut self.seen)
+    }
+}
+
+impl Entry {
+    fn new(queue: &str, namespace: &str, name: &str, job: Seen) -> Self {
+        Self {
+            queue: queue.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            token: None,
+            phase: JobPhase::Creating,
+            started_at: None,
+            job,
+            terminal: None,
+            stop_requested: false,
+            deleting: false,
+            pods_asked: Asked::No,
+            recorded: false,
+            refusals: 0,
+            answered: None,
+            told: None,
+        }
+    }
+
+    /// Its create request is under way, or answered and not yet seen by the watch.
+    fn is_unseen(&self) -> bool {
+        self.job == Seen::NotYet && self.phase == JobPhase::Creating
+    }
+
+    /// Its Job is gone, a pod of it still lives.
+    fn is_orphaned(&self) -> bool {
+        self.job == Seen::Gone && matches!(self.phase, JobPhase::Pending | JobPhase::Running)
+    }
+
+    fn view(&self, run: RunId) -> JobView {
+        JobView {
+            run,
+            queue: self.queue.clone(),
+            phase: self.phase.clone(),
+            started_at: self.started_at,
+            stopping: self.stop_requested || self.deleting || self.is_orphaned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,311 @@
+use super::super::facts::{ContainerEnd, ContainerFacts};
+use super::*;
+
+const NS: &str = "batch";
+const RUN: RunId = 7;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn target(token: &str) -> Target {
+    Target { run: RUN, namespace: NS.into(), name: "q-7".into(), uid: None, token: Some(token.into()) }
+}
+
+fn job(terminal: Option<bool>) -> JobFacts {
+    JobFacts {
+        run: RUN,
+        queue: "q".into(),
+        batch: Some("1".into()),
+        namespace: NS.into(),
+        name: "q-7".into(),
+        uid: "u1".into(),
+        token: Some("t".into()),
+        deleting: false,
+        terminal: terminal.map(|succeeded| Terminal {
+            succeeded,
+            finished_at: Some(at(90)),
+            reason: (!succeeded).then(|| "BackoffLimitExceeded".into()),
+            message: None,
+        }),
+    }
+}
+
+/// A pod that waits (None), runs (Some(None)), or ended.
+fn pod(state: Option<Option<i32>>) -> PodFacts {
+    let container = state.map(|exit_code| ContainerFacts {
+        name: "main".into(),
+        started_at: Some(at(10)),
+        ended: exit_code.map(|exit_code| ContainerEnd {
+            finished_at: Some(at(80)),
+            exit_code,
+            reason: Some("Error".into()),
+            message: Some("words".into()),
+        }),
+    });
+    PodFacts {
+        run: RUN,
+        queue: "q".into(),
+        namespace: NS.into(),
+        name: "q-7-abc".into(),
+        live: !matches!(state, Some(Some(_))),
+        containers: container.into_iter().collect(),
+        ..PodFacts::default()
+    }
+}
+
+/// A mirror whose first lists were empty.
+fn synced() -> Mirror {
+    let mut mirror = Mirror::default();
+    mirror.add_namespace(NS);
+    mirror.tell_namespaces();
+    relist(&mut mirror, &[], &[]);
+    assert!(mirror.view().synced);
+    mirror.take_changed();
+    mirror
+}
+
+fn relist(mirror: &mut Mirror, jobs: &[JobFacts], pods: &[PodFacts]) {
+    mirror.begin_jobs(NS);
+    jobs.iter().for_each(|job| mirror.list_job(job.clone()));
+    mirror.end_jobs(NS);
+    mirror.begin_pods(NS);
+    pods.iter().for_each(|pod| mirror.list_pod(pod.clone()));
+    mirror.end_pods(NS);
+}
+
+/// A mirror with a started Job that the watch has seen.
+fn with_job() -> Mirror {
+    let mut mirror = synced();
+    assert!(mirror.begin(&target("t"), "q"));
+    mirror.created(RUN);
+    mirror.apply_job(job(None));
+    mirror
+}
+
+fn view(mirror: &Mirror) -> JobView {
+    mirror.view().jobs.remove(&RUN).unwrap()
+}
+
+fn phase(mirror: &Mirror) -> JobPhase {
+    view(mirror).phase
+}
+
+fn ending(mirror: &Mirror) -> Ending {
+    match phase(mirror) {
+        JobPhase::Ended(ending) => ending,
+        other => panic!("not ended: {other:?}"),
+    }
+}
+
+#[test]
+fn a_life() {
+    let mut mirror = synced();
+    assert!(mirror.begin(&target("t"), "q"));
+    assert!(!mirror.begin(&target("t"), "q"), "one start at a time");
+    assert_eq!(phase(&mirror), JobPhase::Creating);
+    mirror.created(RUN);
+    assert_eq!(phase(&mirror), JobPhase::Creating, "answered is not seen");
+    mirror.apply_job(job(None));
+    assert_eq!(phase(&mirror), JobPhase::Pending);
+    mirror.apply_pod(pod(None));
+    assert_eq!(phase(&mirror), JobPhase::Pending);
+    mirror.apply_pod(pod(Some(None)));
+    assert_eq!((phase(&mirror), view(&mirror).started_at), (JobPhase::Running, Some(at(10))));
+    mirror.apply_pod(pod(Some(Some(3))));
+    assert_eq!(phase(&mirror), JobPhase::Running, "the fate is the Job's");
+    mirror.apply_job(job(Some(false)));
+    let end = ending(&mirror);
+    assert_eq!((end.exit_code, end.message.as_deref()), (Some(3), Some("words")));
+    assert_eq!(mirror.take_questions(), []);
+    mirror.forget(RUN);
+    assert_eq!(ending(&mirror).message, None, "what is recorded is not kept twice");
+    mirror.delete_job(&job(Some(false)));
+    assert!(mirror.view().jobs.is_empty());
+}
+
+#[test]
+fn only_what_the_planner_sees_wakes_it() {
+    let mut mirror = with_job();
+    assert!(mirror.take_changed());
+    mirror.apply_job(job(None));
+    mirror.apply_pod(pod(None));
+    assert!(!mirror.take_changed());
+    mirror.apply_pod(pod(Some(None)));
+    assert!(mirror.take_changed());
+}
+
+#[test]
+fn an_end_without_a_word_of_the_pods_is_asked_for_once() {
+    let mut mirror = with_job();
+    mirror.apply_job(job(Some(false)));
+    mirror.apply_job(job(Some(false)));
+    assert_eq!(phase(&mirror), JobPhase::Pending);
+    assert_eq!(mirror.take_questions(), [Question::Pods(RUN)]);
+    mirror.answer_pods(RUN, vec![pod(Some(Some(3)))]);
+    assert_eq!(ending(&mirror).exit_code, Some(3));
+
+    let mut mirror = with_job();
+    mirror.apply_job(job(Some(false)));
+    mirror.answer_pods(RUN, vec![]);
+    assert_eq!(ending(&mirror).reason.as_deref(), Some("BackoffLimitExceeded"));
+}
+
+#[test]
+fn the_first_list_of_pods_answers_for_the_jobs_that_ended_before() {
+    let mut mirror = Mirror::default();
+    mirror.add_namespace(NS);
+    relist(&mut mirror, &[job(Some(true))], &[]);
+    assert_eq!(mirror.take_questions(), []);
+    assert!(ending(&mirror).succeeded);
+}
+
+#[test]
+fn added_then_deleted_is_gone() {
+    let mut mirror = with_job();
+    mirror.delete_job(&job(None));
+    assert_eq!(phase(&mirror), JobPhase::Gone);
+    mirror.forget(RUN);
+    assert!(mirror.view().jobs.is_empty());
+}
+
+#[test]
+fn a_run_is_not_over_before_its_last_pod() {
+    let mut mirror = with_job();
+    mirror.apply_pod(pod(Some(None)));
+    mirror.stop(RUN);
+    mirror.delete_job(&job(None));
+    assert_eq!((phase(&mirror), view(&mirror).stopping), (JobPhase::Running, true));
+    mirror.delete_pod(pod(Some(Some(143))));
+    assert_eq!(phase(&mirror), JobPhase::Gone);
+}
+
+#[test]
+fn pods_without_a_job_are_found_again() {
+    let mut mirror = synced();
+    relist(&mut mirror, &[], &[pod(Some(None))]);
+    assert_eq!((phase(&mirror), view(&mirror).stopping), (JobPhase::Running, true));
+    relist(&mut mirror, &[], &[]);
+    assert_eq!(phase(&mirror), JobPhase::Gone);
+}
+
+#[test]
+fn an_end_that_is_not_recorded_outlives_its_job() {
+    let mut mirror = with_job();
+    mirror.apply_pod(pod(Some(Some(0))));
+    mirror.apply_job(job(Some(true)));
+    mirror.delete_job(&job(Some(true)));
+    assert!(ending(&mirror).succeeded);
+    mirror.forget(RUN);
+    assert!(mirror.view().jobs.is_empty());
+}
+
+#[test]
+fn a_list_tells_what_is_gone() {
+    let mut mirror = with_job();
+    relist(&mut mirror, &[job(None)], &[]);
+    assert_eq!(phase(&mirror), JobPhase::Pending);
+    relist(&mut mirror, &[], &[]);
+    assert_eq!(phase(&mirror), JobPhase::Gone);
+}
+
+#[test]
+fn a_create_that_is_younger_than_the_list_is_not_gone() {
+    let mut mirror = synced();
+    mirror.begin(&target("t"), "q");
+    mirror.begin_jobs(NS);
+    mirror.end_jobs(NS);
+    assert_eq!((phase(&mirror), mirror.take_questions()), (JobPhase::Creating, vec![]), "not answered");
+    mirror.begin_jobs(NS);
+    mirror.created(RUN);
+    mirror.end_jobs(NS);
+    assert_eq!(phase(&mirror), JobPhase::Creating, "answered while the list was under way");
+    assert_eq!(mirror.take_questions(), [Question::Exists(RUN)]);
+    mirror.begin_jobs(NS);
+    mirror.end_jobs(NS);
+    assert_eq!(phase(&mirror), JobPhase::Gone, "answered before the list");
+}
+
+#[test]
+fn whether_a_created_job_is_still_there_is_answered() {
+    for (job, expected) in [(Some(job(None)), JobPhase::Pending), (None, JobPhase::Gone)] {
+        let mut mirror = synced();
+        mirror.begin(&target("t"), "q");
+        mirror.created(RUN);
+        mirror.read(RUN, job);
+        assert_eq!(phase(&mirror), expected);
+    }
+    // The watch was faster: an answer from before changes nothing.
+    let mut mirror = with_job();
+    mirror.read(RUN, None);
+    assert_eq!(phase(&mirror), JobPhase::Pending);
+}
+
+#[test]
+fn a_refused_start_can_be_tried_again_or_stopped() {
+    let mut mirror = synced();
+    mirror.begin(&target("t"), "q");
+    mirror.refuse(RUN, |refusals| at(refusals.into()));
+    assert_eq!(phase(&mirror), JobPhase::Refused { again_at: at(1) });
+    assert!(mirror.begin(&target("t"), "q"));
+    mirror.refuse(RUN, |refusals| at(refusals.into()));
+    assert_eq!(phase(&mirror), JobPhase::Refused { again_at: at(2) }, "refusals in a row count");
+    let asked = mirror.stop(RUN).unwrap();
+    assert_eq!((asked.uid, asked.token.as_deref()), (None, Some("t")));
+    assert_eq!(phase(&mirror), JobPhase::Creating, "until the delete is answered");
+    mirror.read(RUN, None);
+    assert_eq!(phase(&mirror), JobPhase::Gone);
+}
+
+#[test]
+fn a_rejected_start_is_an_end_that_only_memory_has() {
+    let mut mirror = synced();
+    mirror.begin(&target("t"), "q");
+    mirror.reject(RUN, at(5), "JobRejected", "no".into());
+    assert_eq!(ending(&mirror).reason.as_deref(), Some("JobRejected"));
+    relist(&mut mirror, &[], &[]);
+    assert_eq!(ending(&mirror).message.as_deref(), Some("no"));
+    mirror.forget(RUN);
+    assert!(mirror.view().jobs.is_empty());
+}
+
+#[test]
+fn a_job_of_another_life_is_not_this_runs() {
+    let mut mirror = synced();
+    relist(&mut mirror, &[job(Some(true))], &[]);
+    assert!(mirror.begin(&target("other"), "q"));
+    mirror.apply_job(job(Some(true)));
+    mirror.delete_job(&job(Some(true)));
+    assert_eq!(phase(&mirror), JobPhase::Creating);
+}
+
+#[test]
+fn a_removal_is_asked_for_once() {
+    let mut mirror = with_job();
+    assert_eq!(mirror.remove(RUN), None, "it has not ended");
+    mirror.apply_pod(pod(Some(Some(0))));
+    mirror.apply_job(job(Some(true)));
+    assert_eq!(mirror.remove(RUN).and_then(|target| target.uid).as_deref(), Some("u1"));
+    assert!(view(&mirror).stopping, "the planner does not ask again");
+    mirror.delete_job(&job(Some(true)));
+    assert!(mirror.view().jobs.is_empty());
+}
+
+#[test]
+fn a_deletion_by_hand_shows_as_stopping() {
+    let mut mirror = with_job();
+    mirror.apply_job(JobFacts { deleting: true, ..job(None) });
+    assert!(view(&mirror).stopping);
+}
+
+#[test]
+fn nothing_is_synced_before_all_namespaces_are_known_and_read() {
+    let mut mirror = Mirror::default();
+    mirror.add_namespace(NS);
+    relist(&mut mirror, &[], &[]);
+    assert!(!mirror.view().synced, "there may be other namespaces");
+    mirror.tell_namespaces();
+    assert!(mirror.view().synced);
+    mirror.add_namespace("other");
+    assert!(!mirror.view().synced);
+}

@@ -1,0 +1,243 @@
+//! Each run is a Kubernetes Job.
+//!
+//! ```text
+//!   start, stop, remove ──> requests.rs ──> API server ──> watch.rs (Jobs, pods; one namespace each)
+//!                               │ answers                      │ events
+//!                               └────────> mirror.rs <─────────┘
+//!   view, changed <────────────────────────────┘
+//! ```
+//! Only the watches say that a Job exists or is gone; an answer to a request says only that it was heard. Idle, there
+//! is no request but the open watches.
+
+mod facts;
+mod fate;
+mod mirror;
+mod refusal;
+mod requests;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::{Client, Config};
+use pgbatch_core::job_manifest::{ManifestContext, build};
+use pgbatch_core::name::job_name;
+use pgbatch_core::run::RunSpec;
+use pgbatch_core::snapshot::{ExecutorView, RunId};
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
+use tracing::warn;
+
+use self::mirror::{Mirror, Question, Target};
+
+/// Creates and deletes in flight: the API server takes some 400 Jobs a second at this many, and no more at more.
+const IN_FLIGHT_MAX: usize = 32;
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Settings.
+#[derive(Debug)]
+pub struct KubernetesConfig {
+    /// The namespace of queues that name none; none = that of the kubeconfig, or of the pod.
+    pub namespace: Option<String>,
+    /// The image of this program, for queues of SQL.
+    pub sql_image: Option<String>,
+    /// The Secret with the connection URL, for queues of SQL.
+    pub sql_secret: Option<String>,
+}
+
+/// Why there is no cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum KubernetesError {
+    /// Neither a kubeconfig nor a pod's own access.
+    #[error("found no Kubernetes cluster (by KUBECONFIG, ~/.kube/config, or as a pod): {0}")]
+    FindCluster(#[source] Box<kube::config::InferConfigError>),
+    /// The configuration cannot be used.
+    #[error("cannot use the configuration of the Kubernetes cluster: {0}")]
+    UseConfig(#[source] Box<kube::Error>),
+}
+
+/// The executor of Kubernetes Jobs.
+#[derive(Debug)]
+pub struct Kubernetes {
+    inner: Arc<Inner>,
+    /// Ends with the executor.
+    watches: Mutex<JoinSet<()>>,
+    /// The namespace of queues that name none.
+    namespace: String,
+    context: ManifestContext,
+}
+
+/// What the executor, its watches and its requests share.
+struct Inner {
+    client: Client,
+    installation: String,
+    mirror: Mutex<Mirror>,
+    changed: Notify,
+    in_flight: Semaphore,
+    /// Questions for [`Inner::answer`] are tasks of their own, and those need the `Arc`.
+    myself: std::sync::Weak<Inner>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("installation", &self.installation).finish_non_exhaustive()
+    }
+}
+
+impl Kubernetes {
+    /// Finds the cluster as kubectl does and begins to watch the own namespace. Waits for no answer.
+    ///
+    /// # Errors
+    /// No cluster is configured, or the configuration cannot be used.
+    pub async fn connect(config: &KubernetesConfig, installation: &str) -> Result<Self, KubernetesError> {
+        let cluster = Config::infer().await.map_err(|error| KubernetesError::FindCluster(error.into()))?;
+        Self::connect_to(cluster, config, installation)
+    }
+
+    /// As [`Kubernetes::connect`], to a cluster that has been found.
+    ///
+    /// # Errors
+    /// The configuration cannot be used.
+    pub fn connect_to(
+        mut cluster: Config,
+        config: &KubernetesConfig,
+        installation: &str,
+    ) -> Result<Self, KubernetesError> {
+        cluster.connect_timeout = Some(CONNECT_MAX);
+        // What is tried again and when is for the plan to know: a client that waits by itself hides it.
+        cluster.default_retry = false;
+        let agent = concat!("pgbatch/", env!("CARGO_PKG_VERSION"));
+        if let (Ok(name), Ok(value)) = ("user-agent".parse(), agent.parse()) {
+            cluster.headers.push((name, value));
+        }
+        let client = Client::try_from(cluster).map_err(|error| KubernetesError::UseConfig(error.into()))?;
+        let namespace = config.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+        let inner = Arc::new_cyclic(|myself| Inner {
+            client,
+            installation: installation.to_owned(),
+            mirror: Mutex::new(Mirror::default()),
+            changed: Notify::new(),
+            in_flight: Semaphore::new(IN_FLIGHT_MAX),
+            myself: myself.clone(),
+        });
+        let context = ManifestContext {
+            installation: installation.to_owned(),
+            sql_image: config.sql_image.clone(),
+            sql_secret: config.sql_secret.clone(),
+        };
+        let executor = Self { inner, watches: Mutex::new(JoinSet::new()), namespace, context };
+        executor.watch(&executor.namespace);
+        Ok(executor)
+    }
+
+    fn watch(&self, namespace: &str) {
+        if self.inner.mirror().add_namespace(namespace) {
+            let watch = watch::watch_namespace(Arc::clone(&self.inner), namespace.to_owned());
+            self.watches.lock().unwrap_or_else(PoisonError::into_inner).spawn(watch);
+        }
+    }
+
+    /// See [`super::Executor::watch_namespaces`].
+    pub fn watch_namespaces(&self, namespaces: &BTreeSet<String>) -> bool {
+        let all: BTreeSet<&String> = namespaces.iter().chain([&self.namespace]).collect();
+        let synced = {
+            let mut mirror = self.inner.mirror();
+            mirror.tell_namespaces();
+            all.iter().all(|namespace| mirror.is_synced(namespace))
+        };
+        for namespace in all {
+            self.watch(namespace);
+        }
+        synced
+    }
+
+    /// See [`super::Executor::start`].
+    pub fn start(&self, spec: RunSpec) {
+        let target = Target {
+            run: spec.run,
+            namespace: spec.namespace.clone().unwrap_or_else(|| self.namespace.clone()),
+            name: job_name(&spec.queue, spec.run),
+            uid: None,
+            token: Some(spec.token.clone()),
+        };
+        self.watch(&target.namespace);
+        if !self.inner.mirror().begin(&target, &spec.queue) {
+            return;
+        }
+        match build(&spec, &self.context) {
+            Ok(job) => {
+                let inner = Arc::clone(&self.inner);
+                tokio::spawn(async move { inner.create(target, job).await });
+            }
+            Err(error) => {
+                let message = error.to_string();
+                warn!(queue = spec.queue, batch = spec.batch, run = spec.run, message, "no Job can be made");
+                self.inner.update(|mirror| {
+                    mirror.reject(spec.run, Timestamp::now(), "JobRejected", message);
+                });
+            }
+        }
+    }
+
+    /// See [`super::Executor::stop`].
+    pub fn stop(&self, run: RunId) {
+        let mut target = None;
+        self.inner.update(|mirror| target = mirror.stop(run));
+        self.delete(target);
+    }
+
+    /// See [`super::Executor::forget`].
+    pub fn forget(&self, run: RunId) {
+        self.inner.mirror().forget(run);
+    }
+
+    /// See [`super::Executor::remove`].
+    pub fn remove(&self, run: RunId) {
+        let target = self.inner.mirror().remove(run);
+        self.delete(target);
+    }
+
+    fn delete(&self, target: Option<Target>) {
+        if let Some(target) = target {
+            let inner = Arc::clone(&self.inner);
+            tokio::spawn(async move { inner.delete(target).await });
+        }
+    }
+
+    /// See [`super::Executor::view`].
+    #[must_use]
+    pub fn view(&self) -> ExecutorView {
+        self.inner.mirror().view()
+    }
+
+    /// See [`super::Executor::changed`].
+    pub async fn changed(&self) {
+        self.inner.changed.notified().await;
+    }
+}
+
+impl Inner {
+    fn mirror(&self) -> MutexGuard<'_, Mirror> {
+        // The mirror is repaired by the next list, whatever a panic left.
+        self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the mirror, and does what follows from it.
+    fn update(&self, change: impl FnOnce(&mut Mirror)) {
+        let (changed, questions): (bool, Vec<Question>) = {
+            let mut mirror = self.mirror();
+            change(&mut mirror);
+            (mirror.take_changed(), mirror.take_questions())
+        };
+        if changed {
+            self.changed.notify_one();
+        }
+        for question in questions {
+            if let Some(inner) = self.myself.upgrade() {
+                tokio::spawn(async move { inner.answer(question).await });
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Requests to the API server about one Job, each with a limit in time, and what becomes of their answers.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
+use pgbatch_core::name::{RUN, selector};
+use pgbatch_core::snapshot::RunId;
+use tracing::{debug, warn};
+
+use super::super::refusal::again_at;
+use super::Inner;
+use super::facts::{JobFacts, PodFacts, token};
+use super::mirror::{Question, Target};
+use super::refusal::{Verdict, verdict, words};
+
+/// A plain request that takes longer will not be answered.
+const REQUEST_MAX: Duration = Duration::from_secs(30);
+/// How often a question whose answer is only details is asked.
+const QUESTION_TRIES_MAX: u32 = 5;
+
+/// A request without an answer in time is one that the network lost.
+async fn limited<T>(request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    match tokio::time::timeout(REQUEST_MAX, request).await {
+        Ok(answer) => answer,
+        Err(over) => Err(kube::Error::Service(over.into())),
+    }
+}
+
+impl Inner {
+    fn jobs(&self, namespace: &str) -> Api<Job> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Creates the Job of a run. Sent twice, it makes one Job: the second finds the name taken, with our token.
+    pub(super) async fn create(&self, target: Target, job: Job) {
+        let run = target.run;
+        let result = {
+            let Ok(_permit) = self.in_flight.acquire().await else { return };
+            limited(self.jobs(&target.namespace).create(&PostParams::default(), &job)).await
+        };
+        let error = match result {
+            Ok(_) => return self.update(|mirror| mirror.created(run)),
+            Err(error) => error,
+        };
+        match verdict(&error) {
+            Verdict::NameTaken => self.resolve_taken(&target).await,
+            Verdict::Later(at_least) => self.refuse(run, &error, at_least),
+            Verdict::Never => {
+                let message = words(&error);
+                warn!(run, job = target.name, namespace = target.namespace, message, "the Job was rejected");
+                self.update(|mirror| mirror.reject(run, Timestamp::now(), "JobRejected", message));
+            }
+        }
+    }
+
+    fn refuse(&self, run: RunId, error: &kube::Error, at_least: Duration) {
+        warn!(run, error = words(error), "the Job cannot be created now");
+        self.update(|mirror| mirror.refuse(run, |refusals| again_at(Timestamp::now(), refusals, at_least)));
+    }
+
+    /// The name is taken: by an earlier create of this very run, or by somebody else's Job.
+    async fn resolve_taken(&self, target: &Target) {
+        let run = target.run;
+        match limited(self.jobs(&target.namespace).get_opt(&target.name)).await {
+            Ok(Some(job)) if token(&job) == target.token => {
+                debug!(run, "the Job was there already");
+                self.update(|mirror| {
+                    mirror.created(run);
+                    mirror.read(run, JobFacts::of(&job));
+                });
+            }
+            Ok(Some(_)) => {
+                let Target { name, namespace, .. } = target;
+                let message = format!("a Job {name} that is not this run's exists in namespace {namespace}");
+                warn!(run, message, "the Job was rejected");
+                self.update(|mirror| mirror.reject(run, Timestamp::now(), "JobNameTaken", message));
+            }
+            // Deleted in between: whose it was, nobody knows. The next create tells.
+            Ok(None) => self.update(|mirror| {
+                mirror.refuse(run, |refusals| again_at(Timestamp::now(), refusals, Duration::ZERO));
+            }),
+            Err(error) => self.refuse(run, &error, Duration::ZERO),
+        }
+    }
+
+    /// Deletes a Job and, in the background, its pods with their own grace period; tries until it is answered.
+    pub(super) async fn delete(&self, mut target: Target) {
+        let run = target.run;
+        for tries in 1.. {
+            let result = {
+                let Ok(_permit) = self.in_flight.acquire().await else { return };
+                self.try_delete(&mut target).await
+            };
+            match result {
+                Ok(()) => return,
+                Err(error) => {
+                    if tries == 1 {
+                        warn!(
+                            run,
+                            job = target.name,
+                            error = words(&error),
+                            "cannot delete the Job, trying again"
+                        );
+                    }
+                    self.pause(tries).await;
+                }
+            }
+        }
+    }
+
+    async fn try_delete(&self, target: &mut Target) -> kube::Result<()> {
+        let jobs = self.jobs(&target.namespace);
+        if target.uid.is_none() {
+            // A Job that was never seen: it may not exist, and it may be somebody else's.
+            let job = limited(jobs.get_opt(&target.name)).await?.filter(|job| token(job) == target.token);
+            target.uid = job.as_ref().and_then(|job| job.metadata.uid.clone());
+            self.update(|mirror| mirror.read(target.run, job.as_ref().and_then(JobFacts::of)));
+        }
+        let Some(uid) = target.uid.clone() else { return Ok(()) };
+        let preconditions = Preconditions { uid: Some(uid), resource_version: None };
+        let parameters = DeleteParams::background().preconditions(preconditions);
+        match limited(jobs.delete(&target.name, &parameters)).await {
+            // A conflict: this Job is gone, another one has its name.
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Answers what only the API server can answer.
+    pub(super) async fn answer(&self, question: Question) {
+        for tries in 1.. {
+            let result = {
+                let Ok(_permit) = self.in_flight.acquire().await else { return };
+                self.try_answer(&question).await
+            };
+            let Err(error) = result else { return };
+            if tries == QUESTION_TRIES_MAX {
+                warn!(error = words(&error), ?question, "no answer from the API server");
+                if let Question::Pods(run) = question {
+                    self.update(|mirror| mirror.answer_pods(run, vec![]));
+                }
+                return;
+            }
+            self.pause(tries).await;
+        }
+    }
+
+    async fn try_answer(&self, question: &Question) -> kube::Result<()> {
+        let (Question::Pods(run) | Question::Exists(run)) = *question;
+        let Some(target) = self.mirror().target(run) else { return Ok(()) };
+        match question {
+            Question::Pods(_) => {
+                let pods: Api<Pod> = Api::namespaced(self.client.clone(), &target.namespace);
+                let ours = format!("{},{RUN}={run}", selector(&self.installation));
+                let list = limited(pods.list(&ListParams::default().labels(&ours))).await?;
+                let facts = list.items.iter().filter_map(PodFacts::of).collect();
+                self.update(|mirror| mirror.answer_pods(run, facts));
+            }
+            Question::Exists(_) => {
+                let job = limited(self.jobs(&target.namespace).get_opt(&target.name)).await?;
+                self.update(|mirror| mirror.read(run, job.as_ref().and_then(JobFacts::of)));
+            }
+        }
+        Ok(())
+    }
+
+    async fn pause(&self, tries: u32) {
+        let now = Timestamp::now();
+        let until = again_at(now, tries, Duration::ZERO);
+        tokio::time::sleep(Duration::try_from(until.duration_since(now)).unwrap_or_default()).await;
+    }
+}

@@ -1,0 +1,11 @@
+//! The dispatcher of pgbatch: wakes on commit, plans, starts runs, records what came of them.
+
+mod apply;
+pub mod cli;
+pub mod config;
+pub mod executor;
+pub mod reconcile;
+pub mod run_sql;
+pub mod shutdown;
+pub mod store;
+pub mod telemetry;

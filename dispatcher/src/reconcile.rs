@@ -1,0 +1,156 @@
+//! The loop: wake, observe, plan, apply, record.
+//!
+//! ```text
+//!   doorbell (a commit) ─┐
+//!   executor (a Job)    ─┼─> observe ─> plan ─> apply & record ─> again, until the plan is empty
+//!   timer (a due time)  ─┘      ^                                            │
+//!                               └──────────────── sleep <────────────────────┘
+//! ```
+//! Events only wake it; each pass reads the world anew. So an event that is lost costs time and never an item, and
+//! a dispatcher that starts (again) needs nothing but one pass.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use pgbatch_core::plan::{Plan, plan};
+use pgbatch_core::snapshot::{JobPhase, Snapshot, StoreView};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, error, info, warn};
+
+use crate::apply::apply;
+use crate::config::Config;
+use crate::executor::{Executor, ExecutorError};
+use crate::shutdown::Shutdown;
+use crate::store::{Store, StoreError};
+
+/// Between two tries to reach PostgreSQL: doubling from the first to the last.
+const RECONNECT_FIRST: Duration = Duration::from_millis(100);
+const RECONNECT_LAST: Duration = Duration::from_secs(10);
+
+/// Why the dispatcher gives up.
+#[derive(Debug, thiserror::Error)]
+pub enum DispatchError {
+    /// PostgreSQL said something that no retry mends.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The executor cannot be set up.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// The database is another one than at the start: its run numbers mean other runs.
+    #[error("the database behind the URL is another pgbatch than before; restart the dispatcher")]
+    OtherDatabase,
+}
+
+/// Runs until `shutdown`: leaves running Jobs alone, the next dispatcher finds them.
+///
+/// # Errors
+/// Only what no retry mends: another contract version, no cluster configuration, another database.
+pub async fn dispatch(config: &Config, mut shutdown: Shutdown) -> Result<(), DispatchError> {
+    let mut executor: Option<(String, Executor)> = None;
+    let mut pause = RECONNECT_FIRST;
+    loop {
+        let ended = tokio::select! {
+            () = shutdown.requested() => return Ok(()),
+            ended = session(config, &mut executor, &mut pause) => ended,
+        };
+        match ended {
+            Err(DispatchError::Store(error)) if error.may_pass() => {
+                warn!(%error, retry_in = ?pause, "no session with PostgreSQL");
+            }
+            Err(error) => {
+                error!(%error, "giving up");
+                return Err(error);
+            }
+            Ok(()) => warn!(retry_in = ?pause, "the session with PostgreSQL ended"),
+        }
+        tokio::select! {
+            () = shutdown.requested() => return Ok(()),
+            () = tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}
+        }
+        pause = (pause * 2).min(RECONNECT_LAST);
+    }
+}
+
+/// One session with PostgreSQL, from the lead to the loss of the connection.
+async fn session(
+    config: &Config,
+    executor: &mut Option<(String, Executor)>,
+    pause: &mut Duration,
+) -> Result<(), DispatchError> {
+    let store = Store::lead(&config.database_url).await?;
+    let executor = match executor {
+        Some((installation, executor)) if *installation == store.installation => executor,
+        Some(_) => return Err(DispatchError::OtherDatabase),
+        None => {
+            let made = Executor::new(&config.executor, &store.installation).await?;
+            &executor.insert((store.installation.clone(), made)).1
+        }
+    };
+    info!(database = %config.database_url.target(), executor = executor.kind(), "dispatching");
+    *pause = RECONNECT_FIRST;
+    let mut last_told = Vec::new();
+    loop {
+        let next = pass(&store, executor, &mut last_told).await?;
+        tokio::select! {
+            () = store.rung() => debug!("woken by a commit"),
+            () = executor.changed() => debug!("woken by the executor"),
+            () = sleep_until(next.unwrap_or_else(far_future)), if next.is_some() => debug!("woken by a due time"),
+            () = store.closed() => return Ok(()),
+        }
+    }
+}
+
+fn far_future() -> Instant {
+    Instant::now() + Duration::from_secs(86_400)
+}
+
+/// Observes, plans and applies until nothing is left to do now. Returns when to come back at the latest.
+async fn pass(
+    store: &Store,
+    executor: &Executor,
+    last_told: &mut Vec<String>,
+) -> Result<Option<Instant>, DispatchError> {
+    loop {
+        let observed_at = Instant::now();
+        let seen = observe(store, executor).await?;
+        let plan = plan(&seen);
+        tell_what_is_held(&plan, last_told);
+        if plan.is_empty() {
+            return Ok(plan.wake_at.map(|at| observed_at + until(seen.store.now, at)));
+        }
+        apply(plan, &seen, store, executor).await?;
+    }
+}
+
+async fn observe(store: &Store, executor: &Executor) -> Result<Snapshot, DispatchError> {
+    // The history limits of a queue are needed for as long as it has ended Jobs, its work may be over.
+    let with_history: BTreeSet<String> = executor
+        .view()
+        .jobs
+        .into_values()
+        .filter(|job| matches!(job.phase, JobPhase::Ended(_)))
+        .map(|job| job.queue)
+        .collect();
+    let store_view: StoreView = store.observe(&Vec::from_iter(with_history)).await?;
+    executor.watch_namespaces(&store_view.namespaces);
+    // Viewed last: it must know whether those namespaces have been read.
+    Ok(Snapshot { store: store_view, executor: executor.view(), local_now: Timestamp::now() })
+}
+
+/// How long from `now` to `at`, both by the database's clock; a little later, never earlier.
+fn until(now: Timestamp, at: Timestamp) -> Duration {
+    let ms = at.duration_since(now).as_millis().max(0);
+    Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX).min(86_400_000) + 1)
+}
+
+/// Says why work waits, once for each new reason.
+fn tell_what_is_held(plan: &Plan, last_told: &mut Vec<String>) {
+    let told: Vec<String> = plan.held.iter().map(|h| format!("{}: {}", h.queue, h.reason)).collect();
+    for (held, words) in plan.held.iter().zip(&told) {
+        if !last_told.contains(words) {
+            debug!(queue = %held.queue, reason = %held.reason, "held");
+        }
+    }
+    *last_told = told;
+}

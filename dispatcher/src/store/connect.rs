@@ -1,0 +1,221 @@
+//! From a URL to a connection.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tracing::debug;
+
+use super::tls;
+
+/// A connection URL or `key=value` string whose password never shows.
+///
+/// Understood beyond what tokio-postgres reads: `sslmode=verify-full` and `verify-ca` (both mean `require`: the
+/// certificate and the name are always verified), `sslrootcert` (a PEM file), and the password of `PGPASSWORD`.
+#[derive(Clone)]
+pub struct DatabaseUrl {
+    config: Config,
+    root_certificates: Option<PathBuf>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The text is no connection URL.
+    #[error("the database URL cannot be read: {0}")]
+    Parse(String),
+    /// A certificate file cannot be used.
+    #[error("the TLS settings cannot be used: {0}")]
+    Tls(#[from] tls::TlsError),
+    /// The server did not answer, or refused.
+    #[error("cannot connect to {target}: {}", with_causes(source))]
+    Connect {
+        /// Hosts, port and database.
+        target: String,
+        /// What happened.
+        source: tokio_postgres::Error,
+    },
+}
+
+/// An error and what caused it, in one line: tokio-postgres keeps the server's words in the cause.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !words.contains(&more) {
+            words = format!("{words}: {more}");
+        }
+        cause = error.source();
+    }
+    words
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = ConnectError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (plain, root_certificates) = take_tls_parameters(text);
+        // The parser's own words may repeat the text, password included.
+        let mut config = Config::from_str(&plain).map_err(|e| ConnectError::Parse(with_causes(&e)))?;
+        if config.get_hosts().is_empty() {
+            return Err(ConnectError::Parse("it names no host".into()));
+        }
+        if config.get_password().is_none()
+            && let Ok(password) = std::env::var("PGPASSWORD")
+        {
+            config.password(password);
+        }
+        config.connect_timeout(Duration::from_secs(10));
+        config.keepalives_idle(Duration::from_secs(30));
+        config.keepalives_interval(Duration::from_secs(10));
+        config.keepalives_retries(3);
+        config.tcp_user_timeout(Duration::from_secs(60));
+        Ok(Self { config, root_certificates })
+    }
+}
+
+/// Takes out of the URL's query what tokio-postgres would not know.
+fn take_tls_parameters(text: &str) -> (String, Option<PathBuf>) {
+    let Some((base, query)) = text.split_once('?') else { return (text.to_owned(), None) };
+    let mut root = None;
+    let kept: Vec<String> = query
+        .split('&')
+        .filter_map(|pair| match pair.split_once('=') {
+            Some(("sslmode", "verify-full" | "verify-ca")) => Some("sslmode=require".to_owned()),
+            Some(("sslrootcert", path)) => {
+                root = Some(PathBuf::from(path));
+                None
+            }
+            _ => Some(pair.to_owned()),
+        })
+        .collect();
+    (format!("{base}?{}", kept.join("&")), root)
+}
+
+impl DatabaseUrl {
+    /// Hosts, port and database: enough to know which server is meant, and nothing secret.
+    #[must_use]
+    pub fn target(&self) -> String {
+        let hosts: Vec<String> = self
+            .config
+            .get_hosts()
+            .iter()
+            .map(|h| match h {
+                Host::Tcp(name) => name.clone(),
+                Host::Unix(path) => path.display().to_string(),
+            })
+            .collect();
+        let port = self.config.get_ports().first().copied().unwrap_or(5432);
+        format!("{}:{port}/{}", hosts.join(","), self.config.get_dbname().unwrap_or_default())
+    }
+}
+
+impl DatabaseUrl {
+    fn is_plain(&self) -> bool {
+        let only_unix = self.config.get_hosts().iter().all(|h| matches!(h, Host::Unix(_)));
+        only_unix || self.config.get_ssl_mode() == SslMode::Disable
+    }
+
+    /// What cancelling a statement of such a connection needs.
+    ///
+    /// # Errors
+    /// The root certificates cannot be used.
+    pub fn cancel_tls(&self) -> Result<CancelTls, ConnectError> {
+        Ok(match self.is_plain() {
+            true => CancelTls::Plain(NoTls),
+            false => CancelTls::Verified(tls::connector(self.root_certificates.as_deref())?),
+        })
+    }
+}
+
+/// The second connection that carries a cancel request is as safe as the first.
+pub enum CancelTls {
+    /// A unix socket, or `sslmode=disable`.
+    Plain(NoTls),
+    /// TLS.
+    Verified(MakeRustlsConnect),
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseUrl({})", self.target())
+    }
+}
+
+/// Connects; the returned task drives the connection and ends with it. Each NOTIFY rings `doorbell`.
+///
+/// # Errors
+/// No server, no permission, or a certificate that does not verify.
+pub async fn connect(
+    url: &DatabaseUrl,
+    application_name: &str,
+    doorbell: Arc<Notify>,
+) -> Result<(Client, JoinHandle<()>), ConnectError> {
+    let mut config = url.config.clone();
+    config.application_name(application_name);
+    let failed = |source| ConnectError::Connect { target: url.target(), source };
+    if url.is_plain() {
+        let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
+        return Ok((client, drive(connection, doorbell)));
+    }
+    let (client, connection) =
+        config.connect(tls::connector(url.root_certificates.as_deref())?).await.map_err(failed)?;
+    Ok((client, drive(connection, doorbell)))
+}
+
+fn drive<S>(mut connection: Connection<Socket, S>, doorbell: Arc<Notify>) -> JoinHandle<()>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    tokio::spawn(async move {
+        loop {
+            match std::future::poll_fn(|context| connection.poll_message(context)).await {
+                Some(Ok(AsyncMessage::Notification(_))) => doorbell.notify_one(),
+                Some(Ok(AsyncMessage::Notice(notice))) => debug!(message = notice.message(), "notice"),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => {
+                    debug!(error = with_causes(&error), "the connection broke");
+                    return;
+                }
+                None => return,
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_never_shows() {
+        let url: DatabaseUrl = "postgres://app:hunter2@db.example:5433/shop".parse().unwrap();
+        assert_eq!(format!("{url:?}"), "DatabaseUrl(db.example:5433/shop)");
+        let error = "postgres://app:hunter2@db:notaport/x".parse::<DatabaseUrl>().unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn verify_full_and_a_root_certificate_are_understood() {
+        let url: DatabaseUrl =
+            "postgres://a@db/x?sslmode=verify-full&sslrootcert=/etc/ca.pem&options=-csearch_path%3Dpublic"
+                .parse()
+                .unwrap();
+        assert_eq!(url.config.get_ssl_mode(), SslMode::Require);
+        assert_eq!(url.root_certificates, Some(PathBuf::from("/etc/ca.pem")));
+        assert_eq!(url.config.get_options(), Some("-csearch_path=public"));
+    }
+
+    #[test]
+    fn a_url_without_a_host_is_refused() {
+        assert!("dbname=x".parse::<DatabaseUrl>().is_err());
+    }
+}

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Installs what building and testing the extension needs and this machine lacks: as root by apt-get, else it says
+# the one line to run. Does nothing, in milliseconds, when all is there.
+set -euo pipefail
+
+missing=()
+need() { [ -e "$1" ] || missing+=("$2"); }
+need /usr/lib/postgresql/15/bin/postgres postgresql-15
+need /usr/lib/postgresql/15/bin/psql postgresql-client-15
+need /usr/include/postgresql/15/server/postgres.h postgresql-server-dev-15
+need /usr/bin/clang clang
+compgen -G '/usr/lib/*/libclang-*.so*' >/dev/null || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null ||
+    missing+=(libclang-dev)
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+line="apt-get install -y --no-install-recommends ${missing[*]}"
+if [ "$(id -u)" != 0 ]; then
+    echo "missing: ${missing[*]}; run: sudo $line" >&2
+    exit 1
+fi
+echo "tools: installing ${missing[*]}"
+log=$(mktemp)
+# The server of the package is not wanted, only its programs.
+if ! { apt-get update && DEBIAN_FRONTEND=noninteractive $line; } >"$log" 2>&1; then
+    cat "$log" >&2
+    exit 1
+fi
+rm -f "$log"

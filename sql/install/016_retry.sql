@@ -1,0 +1,18 @@
+-- A retry: a range of items that waits for its next attempt. Inserted when a run ends, or by retry_batch(); deleted by
+-- the claim. An item is in at most one row, so the ranges of a batch never overlap.
+CREATE TABLE pgbatch.retry (
+    batch_id    bigint NOT NULL,
+    queue       text   NOT NULL,
+    first_item  int    NOT NULL,
+    last_item   int    NOT NULL,
+    -- The number of the next attempt, and of the last one allowed.
+    attempt     int    NOT NULL,
+    max_attempt int    NOT NULL,
+    -- NULL = never: the batch was cancelled, and the row says which of its items that hit.
+    due_at      timestamptz,
+    PRIMARY KEY (batch_id, first_item, attempt),
+    CONSTRAINT retry_items CHECK (first_item > 0 AND last_item >= first_item),
+    CONSTRAINT retry_attempt CHECK (attempt > 1 AND max_attempt >= attempt)
+);
+
+CREATE INDEX retry_due ON pgbatch.retry (queue, due_at) WHERE due_at IS NOT NULL;

@@ -1,0 +1,55 @@
+-- pgbatch.alter_queue: changes settings of a queue, for whatever starts after the commit.
+--
+-- Parameters:  name  which queue; the others as for create_queue, NULL = unchanged. Giving job_template to a queue of
+--              SQL makes it one of Jobs, and the other way round.
+-- Errors:      22023 for a bad argument, 42704 for an unknown queue
+-- Locks:       the queue's row
+-- Writes:      queue
+CREATE FUNCTION pgbatch.alter_queue(
+    name text, job_template jsonb DEFAULT NULL, sql text DEFAULT NULL,
+    max_parallel int DEFAULT NULL, items_per_run int DEFAULT NULL, max_attempts int DEFAULT NULL,
+    retry_backoff interval DEFAULT NULL, retry_backoff_max interval DEFAULT NULL,
+    run_timeout interval DEFAULT NULL, namespace text DEFAULT NULL, priority int DEFAULT NULL,
+    max_per_key int DEFAULT NULL, max_starts int DEFAULT NULL, max_starts_per interval DEFAULT NULL,
+    keep_succeeded int DEFAULT NULL, keep_failed int DEFAULT NULL, retain interval DEFAULT NULL
+) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    q pgbatch.queue;
+BEGIN
+    SELECT old.* INTO q FROM pgbatch.queue old WHERE old.name = alter_queue.name FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        PERFORM pgbatch.reject_unknown_queue(alter_queue.name);
+    END IF;
+    IF num_nonnulls(job_template, sql) > 0 THEN
+        q.job_template := job_template;
+        q.sql := sql;
+    END IF;
+    q.max_parallel := coalesce(max_parallel, q.max_parallel);
+    q.items_per_run := coalesce(items_per_run, q.items_per_run);
+    q.max_attempts := coalesce(max_attempts, q.max_attempts);
+    q.retry_backoff := coalesce(retry_backoff, q.retry_backoff);
+    q.retry_backoff_max := coalesce(retry_backoff_max, q.retry_backoff_max);
+    q.run_timeout := coalesce(run_timeout, q.run_timeout);
+    q.namespace := coalesce(namespace, q.namespace);
+    q.priority := coalesce(priority, q.priority);
+    q.max_per_key := coalesce(max_per_key, q.max_per_key);
+    q.max_starts := coalesce(max_starts, q.max_starts);
+    q.max_starts_per := coalesce(max_starts_per, q.max_starts_per);
+    q.keep_succeeded := coalesce(keep_succeeded, q.keep_succeeded);
+    q.keep_failed := coalesce(keep_failed, q.keep_failed);
+    q.retain := coalesce(retain, q.retain);
+    PERFORM pgbatch.check_queue(q);
+
+    UPDATE pgbatch.queue changed SET
+        job_template = q.job_template, sql = q.sql,
+        max_parallel = q.max_parallel, items_per_run = q.items_per_run, max_attempts = q.max_attempts,
+        retry_backoff = q.retry_backoff, retry_backoff_max = q.retry_backoff_max,
+        run_timeout = q.run_timeout, namespace = q.namespace, priority = q.priority,
+        max_per_key = q.max_per_key, max_starts = q.max_starts, max_starts_per = q.max_starts_per,
+        keep_succeeded = q.keep_succeeded, keep_failed = q.keep_failed, retain = q.retain
+    WHERE changed.name = q.name;
+    PERFORM pgbatch.ring();
+END
+$$;
+COMMENT ON FUNCTION pgbatch.alter_queue IS 'Changes settings of a queue; NULL = unchanged';

@@ -1,0 +1,35 @@
+-- pgbatch.enqueue: makes a batch of one item.
+--
+-- Parameters:  queue         which queue
+--              item          a JSON object, at most 65536 bytes as text
+--              label         for people
+--              priority      higher goes first inside the queue
+--              not_before    waits until then
+--              unique_key    if an open batch of the queue has it, nothing is inserted and that batch's id comes back
+--              key           at most max_per_key live runs of the queue share one
+--              after         ids of batches that must succeed first; if one does not, this one is cancelled
+--              max_attempts  attempts at an item; NULL = the queue's
+-- Returns:     the id of the batch
+-- Errors:      22023 for a bad argument, 42704 for an unknown queue or batch in `after`
+-- Locks:       none that another enqueuer waits for, but one with the same unique key
+-- Writes:      batch, item
+CREATE FUNCTION pgbatch.enqueue(
+    queue text, item jsonb DEFAULT '{}',
+    label text DEFAULT NULL, priority int DEFAULT 0, not_before timestamptz DEFAULT NULL, unique_key text DEFAULT NULL,
+    key text DEFAULT NULL, after bigint[] DEFAULT NULL, max_attempts int DEFAULT NULL
+) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    batch record;
+BEGIN
+    IF item IS NULL OR jsonb_typeof(item) <> 'object' OR octet_length(item::text) > 65536 THEN
+        PERFORM pgbatch.reject_item('item', item);
+    END IF;
+    batch := pgbatch.insert_batch(queue, 1, label, priority, not_before, unique_key, key, after, max_attempts);
+    IF batch.inserted THEN
+        INSERT INTO pgbatch.item VALUES (batch.id, 1, enqueue.item);
+    END IF;
+    RETURN batch.id;
+END
+$$;
+COMMENT ON FUNCTION pgbatch.enqueue IS 'Makes a batch of one item; it runs when the transaction has committed';

@@ -1,0 +1,25 @@
+-- The queues: policy, and the items of their open batches by state.
+CREATE VIEW pgbatch.queues AS
+SELECT q.name, q.paused, q.max_parallel,
+    coalesce(o.pending, 0) AS pending,
+    coalesce(o.running, 0) AS running,
+    coalesce(o.retrying, 0) AS retrying,
+    coalesce(o.failed, 0) + coalesce(e.failed, 0) AS failed,
+    o.oldest_pending,
+    q.job_template, q.sql, q.items_per_run, q.max_attempts, q.retry_backoff, q.retry_backoff_max, q.run_timeout,
+    q.namespace, q.priority, q.max_per_key, q.max_starts, q.max_starts_per, q.keep_succeeded, q.keep_failed, q.retain,
+    q.created_at, q.created_by
+FROM pgbatch.queue q
+CROSS JOIN LATERAL (
+    SELECT sum(b.pending) AS pending, sum(b.running) AS running, sum(b.retrying) AS retrying, sum(b.failed) AS failed,
+        min(b.created_at) FILTER (WHERE b.pending > 0 AND b.state <> 'waiting') AS oldest_pending
+    FROM pgbatch.batches b
+    WHERE b.queue = q.name AND b.state IN ('waiting', 'pending', 'running')) o
+CROSS JOIN LATERAL (
+    SELECT sum(b.failed) AS failed FROM pgbatch.batch b WHERE b.queue = q.name AND b.failed > 0) e;
+
+COMMENT ON VIEW pgbatch.queues IS 'Every queue, with its policy and the number of items by state';
+COMMENT ON COLUMN pgbatch.queues.pending IS 'Items that no run has had yet, those of waiting batches included';
+COMMENT ON COLUMN pgbatch.queues.retrying IS 'Items whose last run failed and that wait for the next one';
+COMMENT ON COLUMN pgbatch.queues.failed IS 'Items that failed for good, of every batch that is still kept';
+COMMENT ON COLUMN pgbatch.queues.oldest_pending IS 'When the oldest batch that has pending items and waits for nothing else was made';

@@ -1,0 +1,31 @@
+-- pgbatch.lock_batches: locks batches against everything else that claims, finishes, cancels or retries them.
+--
+-- The dispatcher must not hang because somebody's transaction that called cancel_batch() stays open. So the ones that
+-- are free are locked first, the others are waited for only a moment, and the callers leave out what they did not get.
+--
+-- Parameters:  ids   the batches; NULLs and unknown ones are left out
+--              wait  false = do not even wait that moment
+-- Returns:     the ids that are locked now, in order
+-- Locks:       the batches' rows; waits at most 0.5 s for each
+CREATE FUNCTION pgbatch.lock_batches(ids bigint[], wait boolean) RETURNS bigint[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms' AS $$
+DECLARE
+    locked bigint[];
+    other  bigint;
+BEGIN
+    locked := ARRAY(SELECT b.id FROM pgbatch.batch b WHERE b.id = ANY (ids) ORDER BY b.id FOR NO KEY UPDATE SKIP LOCKED);
+    IF wait THEN
+        FOR other IN
+            SELECT b.id FROM pgbatch.batch b WHERE b.id = ANY (ids) AND b.id <> ALL (locked) ORDER BY b.id
+        LOOP
+            BEGIN
+                PERFORM FROM pgbatch.batch b WHERE b.id = other FOR NO KEY UPDATE;
+                locked := locked || other;
+            EXCEPTION WHEN lock_not_available THEN
+                CONTINUE;
+            END;
+        END LOOP;
+    END IF;
+    RETURN ARRAY(SELECT id FROM unnest(locked) id ORDER BY id);
+END
+$$;

@@ -1,0 +1,28 @@
+-- pgbatch.cancel_batch: cancels what has not ended of a batch. Nothing of it is started any more; its live runs are
+-- stopped by the dispatcher, and the batch is final when they have.
+--
+-- Parameters:  id  which batch
+-- Errors:      42704 for an unknown batch; a NOTICE for one that has ended
+-- Locks:       the batch's row
+-- Writes:      batch, retry
+CREATE FUNCTION pgbatch.cancel_batch(id bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    b pgbatch.batch;
+BEGIN
+    SELECT found.* INTO b FROM pgbatch.batch found WHERE found.id = cancel_batch.id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        PERFORM pgbatch.reject_unknown_batch(id);
+    END IF;
+    IF b.finished_at IS NOT NULL THEN
+        RAISE NOTICE 'batch % has ended already: %', id, b.state;
+        RETURN;
+    END IF;
+    IF b.cancel_requested_at IS NULL THEN
+        PERFORM pgbatch.mark_cancelled(id, format('cancelled by %s', pgbatch.caller()));
+    END IF;
+    PERFORM pgbatch.close_batches(ARRAY[id]);
+    PERFORM pgbatch.ring();
+END
+$$;
+COMMENT ON FUNCTION pgbatch.cancel_batch IS 'Cancels what has not ended of a batch, and stops its live runs';

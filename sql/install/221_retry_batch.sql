@@ -1,0 +1,90 @@
+-- pgbatch.retry_batch: gives the failed items of a batch as many further attempts as a new batch has, at once.
+--
+-- Parameters:  id  which batch; it may have ended or still be running
+-- Returns:     the number of items that are retried
+-- Errors:      42704 for an unknown batch or one whose queue was dropped, 55000 for a cancelled batch or one whose
+--              unique key another open batch has by now
+-- Locks:       the batch's row
+-- Writes:      batch, run, retry
+CREATE FUNCTION pgbatch.retry_batch(id bigint) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    b       pgbatch.batch;
+    retried bigint;
+BEGIN
+    SELECT found.* INTO b FROM pgbatch.batch found WHERE found.id = retry_batch.id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        PERFORM pgbatch.reject_unknown_batch(id);
+    END IF;
+    IF b.cancel_requested_at IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('batch %s was cancelled', id), HINT = 'Enqueue its items again.';
+    END IF;
+    retried := pgbatch.retry_failed_items(b);
+    IF retried > 0 AND b.finished_at IS NOT NULL THEN
+        PERFORM pgbatch.reopen_batch(b);
+    END IF;
+    PERFORM pgbatch.ring();
+    RETURN retried;
+END
+$$;
+COMMENT ON FUNCTION pgbatch.retry_batch IS 'Retries the failed items of a batch; returns how many they are';
+
+-- pgbatch.retry_failed_items: makes retries of the failed items: ranges that had equally many attempts and fit a run.
+--
+-- Parameters:  b  a batch, whose row the caller has locked
+-- Returns:     the number of items
+-- Errors:      42704 if its queue was dropped
+-- Writes:      retry, run
+CREATE FUNCTION pgbatch.retry_failed_items(b pgbatch.batch) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    per_run int;
+    retried bigint;
+BEGIN
+    SELECT q.items_per_run INTO per_run FROM pgbatch.queue q WHERE q.name = b.queue;
+    IF NOT FOUND THEN
+        PERFORM pgbatch.reject_unknown_queue(b.queue);
+    END IF;
+    WITH failed AS MATERIALIZED (
+        SELECT i.item_no, i.attempts, i.run_id,
+            i.item_no - row_number() OVER (PARTITION BY i.attempts ORDER BY i.item_no) AS island
+        FROM pgbatch.items i
+        WHERE i.batch_id = b.id AND i.state = 'failed'
+    ), chunk AS (
+        SELECT f.item_no, f.attempts,
+            (row_number() OVER (PARTITION BY f.attempts, f.island ORDER BY f.item_no) - 1) / per_run AS chunk, f.island
+        FROM failed f
+    ), retry AS (
+        INSERT INTO pgbatch.retry (batch_id, queue, first_item, last_item, attempt, max_attempt, due_at)
+        SELECT b.id, b.queue, min(c.item_no), max(c.item_no), c.attempts + 1, c.attempts + b.max_attempts, now()
+        FROM chunk c
+        GROUP BY c.attempts, c.island, c.chunk
+    ), uncount AS (
+        -- They are not failed any more, so the runs that failed them must not count them.
+        UPDATE pgbatch.run r SET failed = r.failed - f.items
+        FROM (SELECT f.run_id, count(*)::int AS items FROM failed f GROUP BY f.run_id) f
+        WHERE r.id = f.run_id
+    )
+    SELECT count(*) INTO retried FROM failed;
+    RETURN retried;
+END
+$$;
+
+-- pgbatch.reopen_batch: makes an ended batch a running one.
+--
+-- Parameters:  b  a batch, whose row the caller has locked
+-- Errors:      55000 if another open batch has its unique key
+-- Writes:      batch
+CREATE FUNCTION pgbatch.reopen_batch(b pgbatch.batch) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE pgbatch.batch r
+    SET state = 'running', finished_at = NULL, succeeded = NULL, failed = NULL, cancelled = NULL
+    WHERE r.id = b.id;
+EXCEPTION WHEN unique_violation THEN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('batch %s cannot be retried: another open batch has its unique key %L', b.id, b.unique_key),
+        HINT = 'Wait for that batch, or cancel it.';
+END
+$$;

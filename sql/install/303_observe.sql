@@ -1,0 +1,100 @@
+-- pgbatch.observe: PostgreSQL's side of the world, for the dispatcher's plan; first lets batches go on that need no run.
+--
+-- Parameters:  also  names of further queues to tell of: the history limits of a queue outlive its work
+-- Returns:     a StoreView: see dispatcher/core/src/snapshot.rs, which is the same in words
+-- Locks, Writes: as advance(); nothing when nothing has changed
+CREATE FUNCTION pgbatch.observe(also text[] DEFAULT '{}') RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- What is left because of somebody's lock must be looked at again, though its end may ring nothing.
+    again_at CONSTANT timestamptz := CASE WHEN pgbatch.advance() THEN now() + '1 s' END;
+BEGIN
+    RETURN jsonb_build_object(
+        'now', now(),
+        'queues', (
+            SELECT coalesce(jsonb_agg(pgbatch.observe_queue(q) ORDER BY q.name), '[]')
+            FROM pgbatch.queue q
+            WHERE EXISTS (SELECT FROM pgbatch.batch b
+                          WHERE b.queue = q.name AND b.state IN ('waiting', 'pending', 'running'))
+                OR q.name = ANY (also)),
+        'live', pgbatch.observe_live(),
+        'next_not_before', (
+            SELECT least(min(b.not_before), again_at)
+            FROM pgbatch.batch b WHERE b.state = 'waiting' AND b.not_before > now()),
+        'namespaces', (
+            SELECT coalesce(jsonb_agg(n.namespace ORDER BY n.namespace), '[]')
+            FROM (SELECT q.namespace FROM pgbatch.queue q WHERE q.namespace IS NOT NULL
+                  UNION
+                  SELECT r.namespace FROM pgbatch.run r
+                  WHERE r.state IN ('starting', 'running') AND r.namespace IS NOT NULL) n));
+END
+$$;
+COMMENT ON FUNCTION pgbatch.observe IS 'Dispatcher: what there is to do, as JSON';
+
+-- pgbatch.observe_queue: one queue of it.
+CREATE FUNCTION pgbatch.observe_queue(q pgbatch.queue) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'name', q.name,
+        'paused', q.paused,
+        'priority', q.priority,
+        'max_parallel', q.max_parallel,
+        'items_per_run', q.items_per_run,
+        'max_per_key', q.max_per_key,
+        'max_starts', q.max_starts,
+        'max_starts_per_ms', pgbatch.ms(q.max_starts_per),
+        'recent_starts', (
+            -- No more than the limit are needed to know when the next start is allowed.
+            SELECT coalesce(jsonb_agg(r.created_at ORDER BY r.created_at), '[]')
+            FROM (SELECT r.created_at FROM pgbatch.run r
+                  WHERE r.queue = q.name AND r.created_at > now() - q.max_starts_per AND q.max_starts IS NOT NULL
+                  ORDER BY r.created_at DESC LIMIT q.max_starts) r),
+        'run_timeout_ms', pgbatch.ms(q.run_timeout),
+        'retry_backoff_ms', pgbatch.ms(q.retry_backoff),
+        'retry_backoff_max_ms', pgbatch.ms(q.retry_backoff_max),
+        'keep_succeeded', q.keep_succeeded,
+        'keep_failed', q.keep_failed,
+        'fresh', pgbatch.observe_fresh(q.name, greatest(100, q.max_parallel)),
+        'retries', pgbatch.observe_retries(q.name, 1000))
+$$;
+
+-- pgbatch.observe_fresh: the first batches of a queue with items never claimed, in the order of claiming.
+CREATE FUNCTION pgbatch.observe_fresh(queue text, at_most int) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+            'batch', b.id, 'priority', b.priority, 'key', b.key, 'items', b.items,
+            'next_item', coalesce((
+                SELECT r.last_item FROM pgbatch.run r WHERE r.batch_id = b.id AND r.attempt = 1
+                ORDER BY r.first_item DESC LIMIT 1), 0) + 1)
+        ORDER BY b.priority DESC, b.id), '[]')
+    FROM (SELECT b.* FROM pgbatch.batch b
+          WHERE b.queue = observe_fresh.queue
+              AND b.has_fresh AND b.cancel_requested_at IS NULL AND b.state IN ('pending', 'running')
+          ORDER BY b.priority DESC, b.id LIMIT at_most) b
+$$;
+
+-- pgbatch.observe_retries: the first retries of a queue, due or not, by due time.
+CREATE FUNCTION pgbatch.observe_retries(queue text, at_most int) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+            'batch', t.batch_id, 'priority', b.priority, 'key', b.key,
+            'first_item', t.first_item, 'last_item', t.last_item, 'attempt', t.attempt, 'due_at', t.due_at)
+        ORDER BY t.due_at, t.batch_id, t.first_item), '[]')
+    FROM (SELECT t.* FROM pgbatch.retry t
+          WHERE t.queue = observe_retries.queue AND t.due_at IS NOT NULL
+          ORDER BY t.due_at LIMIT at_most) t
+    JOIN pgbatch.batch b ON b.id = t.batch_id
+$$;
+
+-- pgbatch.observe_live: every run that has not ended.
+CREATE FUNCTION pgbatch.observe_live() RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+            'run', r.id, 'queue', r.queue, 'namespace', r.namespace, 'batch', r.batch_id, 'key', b.key,
+            'attempt', r.attempt, 'state', r.state, 'started_at', r.started_at,
+            'cancel', b.cancel_requested_at IS NOT NULL)
+        ORDER BY r.id), '[]')
+    FROM pgbatch.run r
+    JOIN pgbatch.batch b ON b.id = r.batch_id
+    WHERE r.state IN ('starting', 'running')
+$$;

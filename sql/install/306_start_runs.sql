@@ -1,0 +1,17 @@
+-- pgbatch.start_runs: notes that runs have started. One that is locked by its own report is left for the next time.
+--
+-- Parameters:  started  [{"run", "started_at"}, ...]
+-- Locks:       the runs' rows
+-- Writes:      run
+CREATE FUNCTION pgbatch.start_runs(started jsonb) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH free AS MATERIALIZED (
+        SELECT r.id FROM pgbatch.run r
+        WHERE r.id IN (SELECT s.run FROM jsonb_to_recordset(started) s (run bigint)) AND r.state = 'starting'
+        ORDER BY r.id FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE pgbatch.run r SET state = 'running', started_at = s.started_at
+    FROM free f JOIN jsonb_to_recordset(started) s (run bigint, started_at timestamptz) ON s.run = f.id
+    WHERE r.id = f.id
+$$;
+COMMENT ON FUNCTION pgbatch.start_runs IS 'Dispatcher: notes that runs have started';

@@ -1,0 +1,75 @@
+-- pgbatch.finish_runs: writes the ends of runs, decides on their items, and ends the batches that have nothing left.
+--
+-- Items that the run reported keep their fate. The others follow the run: it succeeded, or they get another attempt if
+-- there is one left, else they failed. Runs that have ended before are skipped, so applying it twice changes nothing.
+-- Runs whose batch, or whose own open report, another transaction keeps locked stay live: see lock_batches().
+--
+-- Parameters:  outcomes  an array of Outcomes, see dispatcher/core/src/run.rs
+-- Returns:     per batch that ended {"id", "queue", "label", "state"}
+-- Errors:      22023 for a state that is no end
+-- Locks:       the batches' rows, then the runs', in the order of their ids
+-- Writes:      run, retry, batch
+CREATE FUNCTION pgbatch.finish_runs(outcomes jsonb) RETURNS SETOF jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    runs CONSTANT bigint[] := ARRAY(SELECT o.run FROM jsonb_to_recordset(outcomes) o (run bigint));
+    locked bigint[];
+BEGIN
+    IF EXISTS (SELECT FROM jsonb_to_recordset(outcomes) o (state text)
+               WHERE o.state IS NULL OR o.state NOT IN ('succeeded', 'failed', 'timed_out', 'lost', 'cancelled')) THEN
+        PERFORM pgbatch.reject('outcomes is invalid: state must be a final state of a run',
+            'succeeded, failed, timed_out, lost or cancelled.');
+    END IF;
+    locked := pgbatch.lock_batches(ARRAY(
+        SELECT DISTINCT r.batch_id FROM pgbatch.run r WHERE r.id = ANY (runs) AND r.state IN ('starting', 'running')), true);
+    PERFORM pgbatch.end_runs(outcomes, pgbatch.lock_runs(ARRAY(
+        SELECT r.id FROM pgbatch.run r WHERE r.id = ANY (runs) AND r.batch_id = ANY (locked))));
+    RETURN QUERY SELECT pgbatch.close_batches(locked);
+END
+$$;
+COMMENT ON FUNCTION pgbatch.finish_runs IS 'Dispatcher: writes the ends of runs; returns the batches that ended, as JSON';
+
+-- pgbatch.end_runs: writes the ends of runs and the retries of their items.
+--
+-- Parameters:  outcomes  as for finish_runs()
+--              live      the runs of it that have not ended; the caller has locked them and their batches
+-- Writes:      run, retry
+CREATE FUNCTION pgbatch.end_runs(outcomes jsonb, live bigint[]) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    WITH outcome AS (
+        SELECT DISTINCT ON (o.run) o.*
+        FROM jsonb_to_recordset(outcomes) o (run bigint, state text, started_at timestamptz, finished_at timestamptz,
+            exit_code int, reason text, message text, result jsonb, retry_in_ms bigint)
+        WHERE o.run = ANY (live)
+        ORDER BY o.run
+    ), fate AS MATERIALIZED (
+        SELECT r.id AS run_id, r.batch_id, r.queue, r.attempt, r.max_attempt, o.retry_in_ms, n.item_no,
+            CASE
+                WHEN coalesce(p.state, o.state) = 'succeeded' THEN 'succeeded'
+                WHEN p.state IS NULL AND o.state = 'cancelled' THEN 'cancelled'
+                WHEN coalesce(p.retry, true) AND r.attempt < r.max_attempt AND b.cancel_requested_at IS NULL
+                    THEN 'retrying'
+                ELSE 'failed' END AS fate
+        FROM outcome o
+        JOIN pgbatch.run r ON r.id = o.run
+        JOIN pgbatch.batch b ON b.id = r.batch_id
+        CROSS JOIN LATERAL generate_series(r.first_item, r.last_item) n (item_no)
+        LEFT JOIN pgbatch.report p ON p.run_id = r.id AND p.item_no = n.item_no
+    ), retry AS (
+        INSERT INTO pgbatch.retry (batch_id, queue, first_item, last_item, attempt, max_attempt, due_at)
+        SELECT f.batch_id, f.queue, min(f.item_no), max(f.item_no), f.attempt + 1, f.max_attempt,
+            now() + f.retry_in_ms * interval '1 ms'
+        FROM (SELECT f.*, f.item_no - row_number() OVER (PARTITION BY f.run_id ORDER BY f.item_no) AS island
+              FROM fate f WHERE f.fate = 'retrying') f
+        GROUP BY f.run_id, f.island, f.batch_id, f.queue, f.attempt, f.max_attempt, f.retry_in_ms
+    )
+    UPDATE pgbatch.run r SET
+        state = o.state, started_at = coalesce(r.started_at, o.started_at), finished_at = coalesce(o.finished_at, now()),
+        exit_code = o.exit_code, reason = o.reason, message = left(o.message, 4096), result = o.result,
+        succeeded = f.succeeded, failed = f.failed
+    FROM outcome o
+    JOIN (SELECT f.run_id, count(*) FILTER (WHERE f.fate = 'succeeded') AS succeeded,
+              count(*) FILTER (WHERE f.fate = 'failed') AS failed
+          FROM fate f GROUP BY f.run_id) f ON f.run_id = o.run
+    WHERE r.id = o.run
+$$;

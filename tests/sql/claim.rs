@@ -1,0 +1,146 @@
+//! Claims: each item once, stale ones skipped, ranges cut to size.
+
+use std::collections::BTreeSet;
+
+use pgbatch_core::run::RunSpec;
+use pgbatch_core::state::RunState;
+use serde_json::json;
+
+use crate::support::{Tested, batch, claim, claim_one, enqueue, finish, observe, outcome, value, with_queue};
+
+fn ranges(runs: &[RunSpec]) -> Vec<(u32, u32)> {
+    runs.iter().map(|r| (r.first_item, r.last_item)).collect()
+}
+
+#[tokio::test]
+async fn fresh_items_are_claimed_without_gaps() -> Tested {
+    let (_database, client) = with_queue("").await?;
+    let id = enqueue(&client, 5, "").await?;
+    let runs = claim(&client, &[(id, 3, 4, 1), (id, 1, 2, 1)]).await?;
+    assert_eq!(ranges(&runs), [(1, 2), (3, 4)], "in order, whatever order they were asked for in");
+    assert_eq!(batch(&client, id).await?, "running: 1 pending, 4 running");
+    for stale in [(id, 1, 2, 1), (id, 4, 5, 1), (id, 6, 6, 1), (id, 5, 4, 1), (id, 1, 2, 2), (id + 1, 1, 1, 1)] {
+        assert_eq!(ranges(&claim(&client, &[stale]).await?), [], "{stale:?}");
+    }
+    assert_eq!(ranges(&claim(&client, &[(id, 5, 99, 1)]).await?), [(5, 5)]);
+    assert_eq!(observe(&client).await?.queues[0].fresh.len(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_must_not_start_is_not_claimed() -> Tested {
+    let (_database, client) = with_queue("").await?;
+    let waiting = enqueue(&client, 1, ", not_before => now() + interval '1 h'").await?;
+    assert_eq!(claim(&client, &[(waiting, 1, 1, 1)]).await?.len(), 0, "waiting");
+    let cancelled = enqueue(&client, 1, "").await?;
+    client.execute("SELECT pgbatch.cancel_batch($1)", &[&cancelled]).await?;
+    assert_eq!(claim(&client, &[(cancelled, 1, 1, 1)]).await?.len(), 0, "cancelled");
+    let paused = enqueue(&client, 1, "").await?;
+    client.batch_execute("SELECT pgbatch.pause_queue('q')").await?;
+    assert!(observe(&client).await?.queues[0].paused);
+    assert_eq!(claim(&client, &[(paused, 1, 1, 1)]).await?.len(), 0, "paused");
+    client.batch_execute("SELECT pgbatch.resume_queue('q')").await?;
+    assert_eq!(claim(&client, &[(paused, 1, 1, 1)]).await?.len(), 1, "resumed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_items_of_a_run_fit_into_an_environment_variable() -> Tested {
+    let (_database, client) = with_queue("").await?;
+    // Items of 40,009 bytes: two fit into 98,304.
+    let query = "SELECT repeat('x', 40000) AS x FROM generate_series(1, 5)";
+    let id = client.query_one("SELECT pgbatch.enqueue_query('q', $1)", &[&query]).await?.get(0);
+    assert_eq!(ranges(&[claim_one(&client, (id, 1, 5, 1)).await?]), [(1, 2)]);
+    let rest = claim_one(&client, (id, 3, 5, 1)).await?;
+    assert_eq!(ranges(&[rest]), [(3, 4)]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_retry_is_claimed_when_due_and_its_rest_stays() -> Tested {
+    let (_database, client) = with_queue("").await?;
+    let id = enqueue(&client, 5, "").await?;
+    let run = claim_one(&client, (id, 1, 5, 1)).await?.run;
+    let mut failed = outcome(run, RunState::Failed);
+    failed.retry_in_ms = 3_600_000;
+    finish(&client, &[failed]).await?;
+    assert_eq!(claim(&client, &[(id, 1, 5, 2)]).await?.len(), 0, "not due");
+    assert_eq!(batch(&client, id).await?, "running: 5 retrying", "the refused claim left it there");
+    client.batch_execute("UPDATE pgbatch.retry SET due_at = now()").await?;
+    assert_eq!(claim(&client, &[(id, 1, 5, 3), (id, 2, 5, 2)]).await?.len(), 0, "no such retry");
+    assert_eq!(ranges(&claim(&client, &[(id, 1, 2, 2), (id, 3, 9, 2)]).await?), [(1, 2), (3, 5)]);
+    assert_eq!(batch(&client, id).await?, "running: 5 running");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_batch_goes_by_priority_then_by_age() -> Tested {
+    let (_database, client) = with_queue("").await?;
+    let low = enqueue(&client, 1, ", priority => -1").await?;
+    let old = enqueue(&client, 1, "").await?;
+    let new = enqueue(&client, 1, "").await?;
+    let high = enqueue(&client, 1, ", priority => 1").await?;
+    let view = observe(&client).await?;
+    assert_eq!(view.queues[0].fresh.iter().map(|f| f.batch).collect::<Vec<_>>(), [high, old, new, low]);
+    Ok(())
+}
+
+/// Many dispatchers that should not be: each plans alone and claims at once; no item may have two runs of an attempt.
+#[tokio::test(flavor = "multi_thread")]
+async fn racing_claimers_never_get_the_same_item() -> Tested {
+    const CLAIMERS: usize = 12;
+    const ITEMS: i32 = 120;
+    let (database, client) = with_queue("").await?;
+    let mut batches = Vec::new();
+    for _ in 0..4 {
+        batches.push(enqueue(&client, ITEMS, "").await?);
+    }
+    let mut tasks = Vec::new();
+    for _ in 0..CLAIMERS {
+        let client = database.connect().await?;
+        tasks.push(tokio::spawn(async move {
+            let mut claimed = Vec::new();
+            loop {
+                let view = observe(&client).await.map_err(|e| e.to_string())?;
+                let fresh = view.queues.iter().flat_map(|q| &q.fresh);
+                let wanted: Vec<_> = fresh
+                    .filter_map(|f| {
+                        let next = i32::try_from(f.next_item).ok()?;
+                        Some([(f.batch, next, next + 2, 1), (f.batch, next + 3, next + 4, 1)])
+                    })
+                    .flatten()
+                    .collect();
+                if wanted.is_empty() {
+                    return Ok::<_, String>(claimed);
+                }
+                for run in claim(&client, &wanted).await.map_err(|e| e.to_string())? {
+                    claimed.extend((run.first_item..=run.last_item).map(|item| (run.batch, item)));
+                }
+            }
+        }));
+    }
+    let mut all = Vec::new();
+    for task in tasks {
+        all.extend(task.await??);
+    }
+    let distinct: BTreeSet<_> = all.iter().collect();
+    assert_eq!(all.len(), distinct.len(), "an item was claimed twice");
+    assert_eq!(all.len(), batches.len() * usize::try_from(ITEMS)?, "an item was forgotten");
+    let live: i64 = value(&client, "SELECT sum(running) FROM pgbatch.batches").await?;
+    assert_eq!(usize::try_from(live)?, all.len());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_run_starts_once() -> Tested {
+    let (_database, client) = with_queue("").await?;
+    let id = enqueue(&client, 1, "").await?;
+    let run = claim_one(&client, (id, 1, 1, 1)).await?.run;
+    for time in ["2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00"] {
+        let started = json!([{"run": run, "started_at": time}]);
+        client.execute("SELECT pgbatch.start_runs($1)", &[&started]).await?;
+    }
+    let sql = "SELECT state || extract(day FROM started_at AT TIME ZONE 'UTC') FROM pgbatch.runs";
+    assert_eq!(value::<String>(&client, sql).await?, "running1");
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! The SQL functions on a real PostgreSQL: life cycles, races, bad input, privileges, dump and restore.
+
+mod bad_input;
+mod cancel;
+mod claim;
+mod dump;
+mod enqueue;
+mod extension;
+mod finish;
+mod open_transactions;
+mod privileges;
+mod queue;
+mod report;
+mod retry;
+mod states;
+mod support;
+mod wait;
+mod waiting;

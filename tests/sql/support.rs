@@ -1,0 +1,131 @@
+//! What the tests have in common: a database, the dispatcher's calls, and looks at the outcome.
+
+use std::error::Error;
+use std::time::Duration;
+
+use e2e::postgres::{Database, Server};
+use pgbatch_core::run::{Outcome, RunSpec};
+use pgbatch_core::snapshot::StoreView;
+use pgbatch_core::state::RunState;
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+use tokio_postgres::error::DbError;
+
+pub(crate) type Tested<T = ()> = Result<T, Box<dyn Error>>;
+
+/// Longer than anything takes here.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+pub(crate) async fn database() -> Tested<Database> {
+    Ok(Server::shared()?.database().await?)
+}
+
+/// A database with the queue `q`, of SQL, with these further arguments of `create_queue`.
+pub(crate) async fn with_queue(arguments: &str) -> Tested<(Database, Client)> {
+    let database = database().await?;
+    let client = database.connect().await?;
+    client.batch_execute(&format!("SELECT pgbatch.create_queue('q', sql => 'SELECT 1' {arguments})")).await?;
+    Ok((database, client))
+}
+
+/// A batch of `items` items in queue `q`, `{"i": 1}` and so on, with these further arguments of `enqueue_query`.
+pub(crate) async fn enqueue(client: &Client, items: i32, arguments: &str) -> Tested<i64> {
+    let query = format!("SELECT i FROM generate_series(1, {items}) i");
+    let sql = format!("SELECT pgbatch.enqueue_query('q', $1 {arguments})");
+    Ok(client.query_one(&sql, &[&query]).await?.get(0))
+}
+
+pub(crate) async fn observe(client: &Client) -> Tested<StoreView> {
+    let view: Value = client.query_one("SELECT pgbatch.observe()", &[]).await?.get(0);
+    Ok(serde_json::from_value(view)?)
+}
+
+/// Claims ranges: (batch, first item, last item, attempt).
+pub(crate) async fn claim(client: &Client, ranges: &[(i64, i32, i32, i32)]) -> Tested<Vec<RunSpec>> {
+    let claims: Vec<Value> = ranges
+        .iter()
+        .map(|(batch, first, last, attempt)| {
+            json!({"batch": batch, "first_item": first, "last_item": last, "attempt": attempt})
+        })
+        .collect();
+    let rows = client.query("SELECT pgbatch.claim($1)", &[&Value::from(claims)]).await?;
+    rows.iter().map(|row| Ok(serde_json::from_value(row.get(0))?)).collect()
+}
+
+/// Claims one range that can be claimed.
+pub(crate) async fn claim_one(client: &Client, range: (i64, i32, i32, i32)) -> Tested<RunSpec> {
+    claim(client, &[range]).await?.pop().ok_or_else(|| format!("{range:?} could not be claimed").into())
+}
+
+pub(crate) fn outcome(run: i64, state: RunState) -> Outcome {
+    Outcome {
+        run,
+        state,
+        started_at: None,
+        finished_at: None,
+        exit_code: None,
+        reason: None,
+        message: None,
+        result: None,
+        retry_in_ms: 0,
+    }
+}
+
+/// Finishes runs; returns the batches that ended by it.
+pub(crate) async fn finish(client: &Client, outcomes: &[Outcome]) -> Tested<Vec<Value>> {
+    let outcomes = serde_json::to_value(outcomes)?;
+    let rows = client.query("SELECT pgbatch.finish_runs($1)", &[&outcomes]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// The states of a batch's items, in order: `succeeded retrying`.
+pub(crate) async fn items(client: &Client, batch: i64) -> Tested<String> {
+    let sql = "SELECT coalesce(string_agg(state, ' ' ORDER BY item_no), '') FROM pgbatch.items WHERE batch_id = $1";
+    Ok(client.query_one(sql, &[&batch]).await?.get(0))
+}
+
+/// A batch's state and counts, the zeros left out: `running: 2 pending, 1 succeeded`. Checks that the counts add up to
+/// its items, and are what the items say.
+pub(crate) async fn batch(client: &Client, batch: i64) -> Tested<String> {
+    const COUNTS: [&str; 6] = ["pending", "running", "retrying", "succeeded", "failed", "cancelled"];
+    let row = client.query_one("SELECT * FROM pgbatch.batches WHERE id = $1", &[&batch]).await?;
+    let states = items(client, batch).await?;
+    let mut words = Vec::new();
+    let mut total = 0;
+    for name in COUNTS {
+        let count: i32 = row.get(name);
+        let of_items = states.split(' ').filter(|state| *state == name).count();
+        assert_eq!(usize::try_from(count)?, of_items, "{name} of batch {batch}: {states}");
+        total += count;
+        if count > 0 {
+            words.push(format!("{count} {name}"));
+        }
+    }
+    assert_eq!(total, row.get::<_, i32>("items"), "the counts of batch {batch}");
+    Ok(format!("{}: {}", row.get::<_, String>("state"), words.join(", ")))
+}
+
+/// The ERROR of a statement that must have failed.
+pub(crate) fn refused<T>(result: Result<T, tokio_postgres::Error>) -> Tested<DbError> {
+    let Err(error) = result else { return Err("it was not refused".into()) };
+    error.as_db_error().cloned().ok_or_else(|| error.into())
+}
+
+/// One value of one row.
+pub(crate) async fn value<T>(client: &Client, sql: &str) -> Tested<T>
+where
+    T: for<'a> tokio_postgres::types::FromSql<'a>,
+{
+    Ok(client.query_one(sql, &[]).await?.try_get(0)?)
+}
+
+/// Waits until a backend of this database waits for what `wait_event_type` says.
+pub(crate) async fn until_waiting(client: &Client, wait_event_type: &str) {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = $1
+               AND state = 'active'";
+    e2e::wait::until("a backend to wait", LIMIT, async || {
+        let waiting: i64 = client.query_one(sql, &[&wait_event_type]).await.ok()?.get(0);
+        (waiting > 0).then_some(())
+    })
+    .await;
+}

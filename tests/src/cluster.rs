@@ -1,0 +1,141 @@
+//! The real Kubernetes of `make cluster`, seen through kubectl as a person would see it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::repository;
+
+/// The cluster of this clone.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    facts: BTreeMap<String, String>,
+}
+
+impl Cluster {
+    /// The running cluster.
+    ///
+    /// # Errors
+    /// There is none: `make cluster` starts it.
+    pub fn find() -> io::Result<Self> {
+        let path = repository().join("target/cluster/env");
+        let text = std::fs::read_to_string(&path)
+            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}; run make cluster", path.display())))?;
+        let facts = text.lines().filter_map(|l| l.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect();
+        Ok(Self { facts })
+    }
+
+    fn fact(&self, name: &str) -> &str {
+        self.facts.get(name).map_or("", String::as_str)
+    }
+
+    /// The administrator's kubeconfig.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &str {
+        self.fact("KUBECONFIG")
+    }
+
+    /// The network namespace that the cluster lives in.
+    #[must_use]
+    pub fn netns(&self) -> &str {
+        self.fact("CLUSTER_NETNS")
+    }
+
+    /// An address inside it that pods and the host reach.
+    #[must_use]
+    pub fn node_ip(&self) -> &str {
+        self.fact("CLUSTER_NODE_IP")
+    }
+
+    /// The API server's record of every request.
+    #[must_use]
+    pub fn audit_log(&self) -> PathBuf {
+        repository().join("target/cluster/logs/audit.log")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(repository().join("target/cluster/bin/kubectl"));
+        command.args(arguments).env("KUBECONFIG", self.kubeconfig()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs kubectl and returns what it printed.
+    ///
+    /// # Errors
+    /// kubectl failed: the error is its stderr.
+    pub fn kubectl(&self, arguments: &[&str]) -> io::Result<String> {
+        let Output { status, stdout, stderr } = self.command(arguments).output()?;
+        if !status.success() {
+            let words = String::from_utf8_lossy(&stderr);
+            return Err(io::Error::other(format!("kubectl {}: {words}", arguments.join(" "))));
+        }
+        Ok(String::from_utf8_lossy(&stdout).into_owned())
+    }
+
+    /// Applies a manifest.
+    ///
+    /// # Errors
+    /// kubectl failed.
+    pub fn apply(&self, manifest: &Value) -> io::Result<()> {
+        let mut kubectl = self.command(&["apply", "--filename", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        if let Some(mut stdin) = kubectl.stdin.take() {
+            stdin.write_all(manifest.to_string().as_bytes())?;
+        }
+        if kubectl.wait()?.success() { Ok(()) } else { Err(io::Error::other("kubectl apply failed")) }
+    }
+
+    /// The objects of a kind in a namespace.
+    ///
+    /// # Errors
+    /// kubectl failed.
+    pub fn list(&self, namespace: &str, kind: &str) -> io::Result<Vec<Value>> {
+        let text = self.kubectl(&["get", kind, "--namespace", namespace, "--output", "json"])?;
+        let mut list: Value = serde_json::from_str(&text)?;
+        Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
+    }
+
+    /// Starts or stops the API server alone.
+    ///
+    /// # Errors
+    /// The script failed.
+    pub fn api_server(&self, verb: &str) -> io::Result<()> {
+        let script = repository().join("tests/kubernetes/component.sh");
+        let status = Command::new(script).args([verb, "kube-apiserver"]).stdout(Stdio::null()).status()?;
+        if status.success() { Ok(()) } else { Err(io::Error::other(format!("component.sh {verb}: {status}"))) }
+    }
+
+    /// A namespace of its own for a test; deleted with the value.
+    ///
+    /// # Errors
+    /// kubectl failed.
+    pub fn namespace(&self, test: &str) -> io::Result<Namespace> {
+        let name = format!("{test}-{}", std::process::id());
+        self.kubectl(&["create", "namespace", &name])?;
+        Ok(Namespace { cluster: self.clone(), name })
+    }
+}
+
+/// A namespace that is deleted when the test is over; `PGBATCH_KEEP=1` keeps it.
+#[derive(Debug)]
+pub struct Namespace {
+    cluster: Cluster,
+    /// Its name.
+    pub name: String,
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let state = self.cluster.kubectl(&["get", "jobs,pods", "--namespace", &self.name, "--output", "wide"]);
+            eprintln!("--- jobs and pods of {}\n{}", self.name, state.unwrap_or_default());
+        }
+        if std::env::var_os("PGBATCH_KEEP").is_none()
+            && let Err(error) = self.cluster.kubectl(&["delete", "namespace", &self.name, "--wait=false"])
+        {
+            eprintln!("{error}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The private copy of PostgreSQL that the servers run from, so that tests write nothing into the installed one.
+
+use std::fs::{File, create_dir_all, rename};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use crate::repository;
+
+use super::{OWNER, SUPERUSER};
+
+/// The user that servers run as where the tests run as root, as PostgreSQL refuses to.
+const SERVER_USER: &str = "postgres";
+
+/// The copy, with the extension in it.
+#[derive(Debug)]
+pub(super) struct Prefix {
+    /// Where everything is. Not in the checkout: the server's user may not be able to get there, and the path of a
+    /// Unix socket is short.
+    base: PathBuf,
+    /// Its programs.
+    pub(super) bin: PathBuf,
+    as_root: bool,
+}
+
+impl Prefix {
+    /// The copy; made, and the extension installed, by the first who asks.
+    pub(super) fn get() -> io::Result<&'static Self> {
+        static PREFIX: OnceLock<Result<Prefix, String>> = OnceLock::new();
+        PREFIX
+            .get_or_init(|| Self::make().map_err(|e| e.to_string()))
+            .as_ref()
+            .map_err(|e| io::Error::other(e.clone()))
+    }
+
+    fn make() -> io::Result<Self> {
+        let pg_config = std::env::var("PGBATCH_PG_CONFIG").unwrap_or_else(|_| "pg_config".to_owned());
+        let installed = Installed::ask(&pg_config)?;
+        let as_root = std::fs::metadata("/proc/self")?.uid() == 0;
+        let mut hash = DefaultHasher::new();
+        (repository(), &installed, as_root).hash(&mut hash);
+        let base = Path::new("/var/tmp").join(format!("pgbatch-{:016x}", hash.finish()));
+        let prefix = Self { bin: installed.moved(&installed.bin, &base), base, as_root };
+
+        // Other test processes may be at it.
+        create_dir_all(&prefix.base)?;
+        let lock = File::create(prefix.base.join("lock"))?;
+        lock.lock()?;
+        installed.copy_to(&prefix.base)?;
+        prefix.install_extension()?;
+        prefix.make_template()?;
+        Ok(prefix)
+    }
+
+    fn install_extension(&self) -> io::Result<()> {
+        let library = std::env::var_os("PGBATCH_SO")
+            .map_or_else(|| repository().join("target/release/libpgbatch.so"), PathBuf::from);
+        let script = repository().join("pg_extension/install.sh");
+        run(Command::new(script).arg(self.bin.join("pg_config")).arg(library))
+    }
+
+    fn make_template(&self) -> io::Result<()> {
+        create_dir_all(self.servers())?;
+        if self.as_root {
+            run(Command::new("chown").arg(SERVER_USER).arg(self.servers()))?;
+        }
+        if self.template().exists() {
+            return Ok(());
+        }
+        let new = self.servers().join(format!("template-{}", std::process::id()));
+        run(self
+            .command(self.bin.join("initdb"))
+            .args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--username", SUPERUSER])
+            .arg("-D")
+            .arg(&new))?;
+        let role = format!("printf 'CREATE ROLE {OWNER} LOGIN;' | \"$1\" --single -D \"$2\" postgres");
+        run(self.command("sh").args(["-c", &role, "sh"]).arg(self.bin.join("postgres")).arg(&new))?;
+        rename(new, self.template())
+    }
+
+    fn template(&self) -> PathBuf {
+        self.servers().join("template")
+    }
+
+    /// The folder of the servers' folders.
+    pub(super) fn servers(&self) -> PathBuf {
+        self.base.join("servers")
+    }
+
+    /// Makes a server's folder and its data.
+    pub(super) fn new_data(&self, dir: &Path) -> io::Result<()> {
+        run(self.command("mkdir").arg("-p").arg(dir))?;
+        run(self.command("cp").arg("-a").arg(self.template()).arg(dir.join("data")))
+    }
+
+    /// A command as the server's user.
+    pub(super) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        self.command_in(None, program)
+    }
+
+    /// A command as the server's user, in a network namespace.
+    pub(super) fn command_in(&self, netns: Option<&str>, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut words: Vec<std::ffi::OsString> = Vec::new();
+        if let Some(netns) = netns {
+            words.extend(["nsenter".into(), format!("--net=/run/netns/{netns}").into()]);
+        }
+        if self.as_root {
+            words.push("setpriv".into());
+            words.push(format!("--reuid={SERVER_USER}").into());
+            words.push(format!("--regid={SERVER_USER}").into());
+            words.push("--clear-groups".into());
+        }
+        words.push(program.as_ref().to_owned());
+        let mut command = Command::new(&words[0]);
+        // With RUST_BACKTRACE, errors that pass through the extension would carry one in their DETAIL.
+        command.args(&words[1..]).env_remove("RUST_BACKTRACE").current_dir("/");
+        command
+    }
+}
+
+/// The installed PostgreSQL.
+#[derive(Hash)]
+struct Installed {
+    version: String,
+    bin: PathBuf,
+    library: PathBuf,
+    share: PathBuf,
+}
+
+impl Installed {
+    fn ask(pg_config: &str) -> io::Result<Self> {
+        let output = Command::new(pg_config)
+            .args(["--version", "--bindir", "--pkglibdir", "--sharedir"])
+            .stderr(Stdio::inherit())
+            .output()
+            .map_err(|e| io::Error::other(format!("{pg_config}: {e}; name it with PGBATCH_PG_CONFIG")))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut lines = text.lines();
+        let mut next = || lines.next().ok_or_else(|| io::Error::other(format!("{pg_config} said only {text:?}")));
+        Ok(Self {
+            version: next()?.to_owned(),
+            bin: next()?.into(),
+            library: next()?.into(),
+            share: next()?.into(),
+        })
+    }
+
+    /// What the folders have in common: PostgreSQL finds them from where its program is, as long as they keep their
+    /// places below it.
+    fn root(&self) -> PathBuf {
+        self.bin
+            .ancestors()
+            .find(|a| self.share.starts_with(a) && self.library.starts_with(a))
+            .map_or_else(|| PathBuf::from("/"), Path::to_path_buf)
+    }
+
+    fn moved(&self, dir: &Path, base: &Path) -> PathBuf {
+        base.join("prefix").join(dir.strip_prefix(self.root()).unwrap_or(dir))
+    }
+
+    fn copy_to(&self, base: &Path) -> io::Result<()> {
+        let done = base.join("copied");
+        if done.exists() {
+            return Ok(());
+        }
+        for dir in [&self.bin, &self.library, &self.share] {
+            let target = self.moved(dir, base);
+            create_dir_all(&target)?;
+            run(Command::new("cp").arg("-a").arg(dir.join(".")).arg(&target))?;
+        }
+        File::create(done).map(drop)
+    }
+}
+
+/// Runs a command to its end; what it said is in the error.
+pub(super) fn run(command: &mut Command) -> io::Result<()> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Err(io::Error::other(format!("{command:?}: {}: {}", output.status, String::from_utf8_lossy(&said))))
+}

@@ -1,0 +1,143 @@
+//! All that one end-to-end test has: a database, a folder, and dispatchers on them.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+
+use crate::cluster::Cluster;
+use crate::dispatcher::{Dispatcher, Options};
+use crate::postgres::{self, Database, Listen, OWNER, Server};
+use crate::repository;
+
+/// The Secret of [`World::sql_secret`].
+const SECRET: &str = "database";
+/// Not much of a secret, but it must reach a pod by the way that secrets go.
+const PASSWORD: &str = "p@ss word/1";
+
+/// One test's world.
+pub struct World {
+    /// A connection as the owner of the database and of the extension.
+    pub client: Client,
+    /// Its database.
+    pub database: Database,
+    /// Its folder, with the logs of its dispatchers.
+    pub dir: PathBuf,
+    log: PathBuf,
+}
+
+impl World {
+    /// A database on the shared server.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn new(test: &str) -> Result<Self, Box<dyn std::error::Error>> {
+        Self::on(test, Server::shared()?).await
+    }
+
+    /// A database on a server that lives in the cluster's network, so that pods reach it. It logs every statement.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn on_cluster(test: &str, cluster: &Cluster) -> Result<Self, Box<dyn std::error::Error>> {
+        static SHARED: OnceLock<Result<Server, String>> = OnceLock::new();
+        let server = SHARED
+            .get_or_init(|| start_in_cluster(cluster).map_err(|e| e.to_string()))
+            .as_ref()
+            .map_err(|e| io::Error::other(e.clone()))?;
+        Self::on(test, server).await
+    }
+
+    async fn on(test: &str, server: &Server) -> Result<Self, Box<dyn std::error::Error>> {
+        let dir = repository().join("target/tests").join(format!("{test}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir)?;
+        let database = server.database().await?;
+        let client = database.connect().await?;
+        Ok(Self { client, database, dir, log: server.log() })
+    }
+
+    /// Where the database is, for a local process: a container's `env`.
+    #[must_use]
+    pub fn database_env(&self) -> Value {
+        let (socket, port) = self.database.socket();
+        json!([
+            {"name": "PGHOST", "value": socket},
+            {"name": "PGPORT", "value": port.to_string()},
+            {"name": "PGDATABASE", "value": self.database.name},
+            {"name": "PGUSER", "value": OWNER},
+        ])
+    }
+
+    /// Where the database is, for a pod; the password comes from the Secret of [`World::sql_secret`].
+    #[must_use]
+    pub fn pod_database_env(&self, cluster: &Cluster) -> Value {
+        json!([
+            {"name": "PGHOST", "value": cluster.node_ip()},
+            {"name": "PGPORT", "value": self.database.socket().1.to_string()},
+            {"name": "PGDATABASE", "value": self.database.name},
+            {"name": "PGUSER", "value": OWNER},
+            {"name": "PGPASSWORD", "valueFrom": {"secretKeyRef": {"name": SECRET, "key": "password"}}},
+        ])
+    }
+
+    /// Makes the Secret that pods connect with.
+    ///
+    /// # Errors
+    /// kubectl failed.
+    pub fn sql_secret(&self, cluster: &Cluster, namespace: &str) -> io::Result<()> {
+        let url = self.database.tcp_url(OWNER).unwrap_or_default().replace(PASSWORD, "p%40ss%20word%2F1");
+        let manifest = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "namespace": namespace},
+            "stringData": {"database-url": format!("{url}?sslmode=disable"), "password": PASSWORD}});
+        cluster.apply(&manifest)
+    }
+
+    /// Starts a dispatcher with local processes.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn dispatcher(&self, flags: &[&str]) -> io::Result<Dispatcher> {
+        let processes = format!("--process-dir={}", self.dir.join("processes").display());
+        self.start(&["--executor=process", &processes], flags, vec![])
+    }
+
+    /// Starts a dispatcher with Jobs.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn kubernetes_dispatcher(&self, cluster: &Cluster, flags: &[&str]) -> io::Result<Dispatcher> {
+        let fixed = ["--executor=kubernetes", "--sql-image=pgbatch/dispatcher:dev", "--sql-secret=database"];
+        self.start(&fixed, flags, vec![("KUBECONFIG".to_owned(), cluster.kubeconfig().to_owned())])
+    }
+
+    fn start(&self, fixed: &[&str], flags: &[&str], env: Vec<(String, String)>) -> io::Result<Dispatcher> {
+        Dispatcher::start(&Options {
+            database_url: self.database.url(OWNER),
+            flags: fixed.iter().chain(flags).map(|&flag| flag.to_owned()).collect(),
+            env,
+            log_dir: self.dir.clone(),
+        })
+    }
+
+    /// How many statements of an application the server has logged for this database.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn statements_of(&self, application: &str) -> io::Result<usize> {
+        let prefix = format!("{application}|{}|LOG:  ", self.database.name);
+        Ok(std::fs::read_to_string(&self.log)?.lines().filter(|l| l.starts_with(&prefix)).count())
+    }
+}
+
+fn start_in_cluster(cluster: &Cluster) -> io::Result<Server> {
+    let address = cluster.node_ip().parse().map_err(io::Error::other)?;
+    Server::start(&postgres::Options {
+        listen: Some(Listen { address, port: None, password: Some(PASSWORD.to_owned()) }),
+        netns: Some(cluster.netns().to_owned()),
+        settings: vec![
+            ("log_statement".to_owned(), "all".to_owned()),
+            ("log_line_prefix".to_owned(), "%a|%d|".to_owned()),
+        ],
+    })
+}
