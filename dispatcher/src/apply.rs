@@ -108,10 +108,7 @@ fn batch_of(seen: &Snapshot, run: i64) -> Option<i64> {
 
 fn outcome(end: End) -> Outcome {
     let End { run, state, started_at, ending, retry_window_ms } = end;
-    // A termination message in JSON is what the program has to say; other words are not a result.
-    let result = (state == RunState::Succeeded)
-        .then(|| ending.message.as_deref().and_then(|m| serde_json::from_str::<Value>(m).ok()))
-        .flatten();
+    let result = (state == RunState::Succeeded).then(|| ending.message.as_deref().and_then(result_of)).flatten();
     Outcome {
         run,
         state,
@@ -122,5 +119,28 @@ fn outcome(end: End) -> Outcome {
         message: ending.message,
         result,
         retry_in_ms: delay_ms(retry_window_ms, fastrand::f64()),
+    }
+}
+
+/// A termination message in JSON is what the program has to say; other words are not a result. jsonb has no NUL: a
+/// message with one would fail to be recorded again and again, and everything behind it.
+fn result_of(message: &str) -> Option<Value> {
+    serde_json::from_str::<Value>(message).ok().filter(|value| !value.to_string().contains("\\u0000"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_a_result_and_other_words_are_not() {
+        assert_eq!(result_of(r#"{"rows": 3}"#), Some(serde_json::json!({"rows": 3})));
+        assert_eq!(result_of("done, 3 rows"), None);
+    }
+
+    #[test]
+    fn what_jsonb_cannot_hold_is_no_result() {
+        assert_eq!(result_of(r#"{"a": "x\u0000y"}"#), None);
+        assert_eq!(result_of(r#"{"x\u0000y": 1}"#), None);
     }
 }

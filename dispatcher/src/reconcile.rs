@@ -51,7 +51,10 @@ pub async fn dispatch(config: &Config, mut shutdown: Shutdown) -> Result<(), Dis
     let mut pause = RECONNECT_FIRST;
     loop {
         let ended = tokio::select! {
-            () = shutdown.requested() => return Ok(()),
+            () = shutdown.requested() => {
+                info!("stopping; running Jobs go on");
+                return Ok(());
+            }
             ended = session(config, &mut executor, &mut pause) => ended,
         };
         match ended {

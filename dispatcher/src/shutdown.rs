@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: stop claiming, end soon, leave running Jobs alone.
+//! SIGTERM and SIGINT.
 
 use std::io;
 
@@ -24,7 +24,7 @@ impl Shutdown {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
             };
-            info!(signal = name, "stopping; running Jobs go on");
+            info!(signal = name, "asked to stop");
             sender.send_replace(true);
         });
         Ok(Self(receiver))

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// The shape of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -12,9 +13,13 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to stderr. `filter` is a level, or levels by module; one that cannot be read means `info`.
+/// Starts logging to stderr. `filter` is a level for this program (its libraries then speak from `warn` on), or
+/// levels by module; one that cannot be read means `info`.
 pub fn start(format: LogFormat, filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = match filter.parse::<LevelFilter>() {
+        Ok(level) => EnvFilter::new(format!("warn,pgbatch_dispatcher={level}")),
+        Err(_) => EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn,pgbatch_dispatcher=info")),
+    };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {
         LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),

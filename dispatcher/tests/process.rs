@@ -29,6 +29,13 @@ impl Dir {
         Process::open_with(&config, INSTALLATION, env!("CARGO_BIN_EXE_pgbatch").into()).unwrap()
     }
 
+    /// As if the shim had never been there.
+    fn undo(&self, run: RunId) {
+        for file in ["begun.json", "started.json", "ended.json"] {
+            fs::remove_file(self.run(run).join(file)).unwrap();
+        }
+    }
+
     fn run(&self, run: RunId) -> PathBuf {
         self.0.join(INSTALLATION).join(format!("q-{run}"))
     }
@@ -257,6 +264,28 @@ async fn with_its_shim_a_command_dies_and_all_that_it_started() {
 }
 
 #[tokio::test]
+async fn without_a_dispatcher_too_a_command_dies_with_its_shim() {
+    let dir = Dir::new("orphan");
+    let executor = dir.open();
+    executor.start(shell(1, "test -e ../again && exec sleep 62"));
+    ended(&executor, 1).await;
+    drop(executor);
+    dir.undo(1);
+    fs::write(dir.0.join(INSTALLATION).join("again"), "").unwrap();
+    let lock = fs::File::open(dir.run(1).join("lock")).unwrap();
+    lock.lock().unwrap();
+    let mut shim = std::process::Command::new(env!("CARGO_BIN_EXE_pgbatch"));
+    let mut shim = shim.arg("process-shim").arg(dir.run(1)).stdin(lock).spawn().unwrap();
+    let started = dir.run(1).join("started.json");
+    while !started.exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    shim.kill().unwrap();
+    shim.wait().unwrap();
+    gone(pid_in(&started, "command_pid")).await;
+}
+
+#[tokio::test]
 async fn a_start_that_the_dispatcher_did_not_survive_leaves_nothing() {
     let dir = Dir::new("untouched");
     let executor = dir.open();
@@ -264,9 +293,7 @@ async fn a_start_that_the_dispatcher_did_not_survive_leaves_nothing() {
     ended(&executor, 1).await;
     drop(executor);
     // As if the dispatcher had died with the folder made and the shim not started.
-    for file in ["begun.json", "started.json", "ended.json"] {
-        fs::remove_file(dir.run(1).join(file)).unwrap();
-    }
+    dir.undo(1);
     let next = dir.open();
     assert!(next.view().jobs.is_empty());
     next.start(shell(1, "true"));

@@ -13,10 +13,13 @@ SELECT i.batch_id, i.item_no, i.item, s.state,
         THEN coalesce(p.error, r.message, r.reason, 'exit code ' || r.exit_code, r.state) END AS error
 FROM pgbatch.batch b
 JOIN pgbatch.item i ON i.batch_id = b.id
-CROSS JOIN LATERAL (SELECT max(r.attempt) AS last FROM pgbatch.run r WHERE r.batch_id = b.id) attempts
+CROSS JOIN LATERAL (
+    -- An array, as the planner expects few elements of one, but a thousand rows of generate_series().
+    SELECT ARRAY(SELECT generate_series(1, (SELECT max(r.attempt) FROM pgbatch.run r WHERE r.batch_id = b.id))) AS list
+    OFFSET 0) attempts
 LEFT JOIN LATERAL (
     SELECT r.*
-    FROM generate_series(1, attempts.last) a (attempt)
+    FROM unnest(attempts.list) a (attempt)
     CROSS JOIN LATERAL (
         SELECT r.* FROM pgbatch.run r
         WHERE r.batch_id = i.batch_id AND r.attempt = a.attempt AND r.first_item <= i.item_no

@@ -3,8 +3,14 @@
 -- Parameters:  also  names of further queues to tell of: the history limits of a queue outlive its work
 -- Returns:     a StoreView: see dispatcher/core/src/snapshot.rs, which is the same in words
 -- Locks, Writes: as advance(); nothing when nothing has changed
+--
+-- Its cost must not grow with what is queued. Each table has an index for each question here, and subqueries with LIMIT 1
+-- are asked once per row and never become a join over all batches. enable_seqscan = off, here and in the dispatcher's
+-- other functions: a session keeps its plans, and the best plan for tables that were small when it was made is to read
+-- all of them. Such plans look expensive where a table has no index to offer, which must not start the compiler: jit.
 CREATE FUNCTION pgbatch.observe(also text[] DEFAULT '{}') RETURNS jsonb
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     -- What is left because of somebody's lock must be looked at again, though its end may ring nothing.
     again_at CONSTANT timestamptz := CASE WHEN pgbatch.advance() THEN now() + '1 s' END;
@@ -14,9 +20,9 @@ BEGIN
         'queues', (
             SELECT coalesce(jsonb_agg(pgbatch.observe_queue(q) ORDER BY q.name), '[]')
             FROM pgbatch.queue q
-            WHERE EXISTS (SELECT FROM pgbatch.batch b
-                          WHERE b.queue = q.name AND b.state IN ('waiting', 'pending', 'running'))
-                OR q.name = ANY (also)),
+            WHERE q.name = ANY (also)
+                OR (SELECT true FROM pgbatch.batch b
+                    WHERE b.queue = q.name AND b.state IN ('waiting', 'pending', 'running') LIMIT 1)),
         'live', pgbatch.observe_live(),
         'next_not_before', (
             SELECT least(min(b.not_before), again_at)
@@ -83,7 +89,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM (SELECT t.* FROM pgbatch.retry t
           WHERE t.queue = observe_retries.queue AND t.due_at IS NOT NULL
           ORDER BY t.due_at LIMIT at_most) t
-    JOIN pgbatch.batch b ON b.id = t.batch_id
+    CROSS JOIN LATERAL (SELECT b.priority, b.key FROM pgbatch.batch b WHERE b.id = t.batch_id LIMIT 1) b
 $$;
 
 -- pgbatch.observe_live: every run that has not ended.
@@ -95,6 +101,6 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             'cancel', b.cancel_requested_at IS NOT NULL)
         ORDER BY r.id), '[]')
     FROM pgbatch.run r
-    JOIN pgbatch.batch b ON b.id = r.batch_id
+    CROSS JOIN LATERAL (SELECT b.key, b.cancel_requested_at FROM pgbatch.batch b WHERE b.id = r.batch_id LIMIT 1) b
     WHERE r.state IN ('starting', 'running')
 $$;

@@ -28,7 +28,8 @@ $$;
 -- Parameters:  run_ids  which runs; those that have ended are left out
 -- Returns:     their RunSpecs
 CREATE FUNCTION pgbatch.run_specs(run_ids bigint[]) RETURNS SETOF jsonb
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
     SELECT s.spec FROM unnest(run_ids) r (id) CROSS JOIN LATERAL pgbatch.run_spec(r.id) s (spec)
     WHERE s.spec IS NOT NULL
 $$;

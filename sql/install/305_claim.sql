@@ -7,7 +7,8 @@
 -- Locks:       the batches' rows, in the order of their ids
 -- Writes:      run, batch, retry
 CREATE FUNCTION pgbatch.claim(claims jsonb) RETURNS SETOF jsonb
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     locked CONSTANT bigint[] := pgbatch.lock_batches(
         ARRAY(SELECT DISTINCT x.batch FROM jsonb_to_recordset(claims) x (batch bigint)), true);
@@ -50,7 +51,9 @@ CREATE FUNCTION pgbatch.claim_fresh(batch_id bigint, first_item int, last_item i
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     b       pgbatch.batch;
-    claimed int := (SELECT max(r.last_item) FROM pgbatch.run r WHERE r.batch_id = claim_fresh.batch_id AND r.attempt = 1);
+    -- The latest attempt-1 run, by the index; max() would read them all.
+    claimed int := (SELECT r.last_item FROM pgbatch.run r WHERE r.batch_id = claim_fresh.batch_id AND r.attempt = 1
+        ORDER BY r.first_item DESC LIMIT 1);
     upto    int;
 BEGIN
     SELECT found.* INTO b FROM pgbatch.batch found WHERE found.id = claim_fresh.batch_id;

@@ -4,7 +4,8 @@
 -- Locks:       the runs' rows
 -- Writes:      run
 CREATE FUNCTION pgbatch.start_runs(started jsonb) RETURNS void
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
     WITH free AS MATERIALIZED (
         SELECT r.id FROM pgbatch.run r
         WHERE r.id IN (SELECT s.run FROM jsonb_to_recordset(started) s (run bigint)) AND r.state = 'starting'

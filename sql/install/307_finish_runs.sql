@@ -10,7 +10,8 @@
 -- Locks:       the batches' rows, then the runs', in the order of their ids
 -- Writes:      run, retry, batch
 CREATE FUNCTION pgbatch.finish_runs(outcomes jsonb) RETURNS SETOF jsonb
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     runs CONSTANT bigint[] := ARRAY(SELECT o.run FROM jsonb_to_recordset(outcomes) o (run bigint));
     locked bigint[];
@@ -35,7 +36,8 @@ COMMENT ON FUNCTION pgbatch.finish_runs IS 'Dispatcher: writes the ends of runs;
 --              live      the runs of it that have not ended; the caller has locked them and their batches
 -- Writes:      run, retry
 CREATE FUNCTION pgbatch.end_runs(outcomes jsonb, live bigint[]) RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
     WITH outcome AS (
         SELECT DISTINCT ON (o.run) o.*
         FROM jsonb_to_recordset(outcomes) o (run bigint, state text, started_at timestamptz, finished_at timestamptz,
@@ -71,5 +73,6 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     JOIN (SELECT f.run_id, count(*) FILTER (WHERE f.fate = 'succeeded') AS succeeded,
               count(*) FILTER (WHERE f.fate = 'failed') AS failed
           FROM fate f GROUP BY f.run_id) f ON f.run_id = o.run
-    WHERE r.id = o.run
+    WHERE r.id = o.run;
+END
 $$;

@@ -19,7 +19,9 @@ async fn fresh_items_are_claimed_without_gaps() -> Tested {
     let runs = claim(&client, &[(id, 3, 4, 1), (id, 1, 2, 1)]).await?;
     assert_eq!(ranges(&runs), [(1, 2), (3, 4)], "in order, whatever order they were asked for in");
     assert_eq!(batch(&client, id).await?, "running: 1 pending, 4 running");
-    for stale in [(id, 1, 2, 1), (id, 4, 5, 1), (id, 6, 6, 1), (id, 5, 4, 1), (id, 1, 2, 2), (id + 1, 1, 1, 1)] {
+    for stale in
+        [(id, 1, 2, 1), (id, 4, 5, 1), (id, 6, 6, 1), (id, 5, 4, 1), (id, 1, 2, 2), (id + 1, 1, 1, 1)]
+    {
         assert_eq!(ranges(&claim(&client, &[stale]).await?), [], "{stale:?}");
     }
     assert_eq!(ranges(&claim(&client, &[(id, 5, 99, 1)]).await?), [(5, 5)]);

@@ -83,14 +83,20 @@ async fn rows_of_a_query_become_items() -> Tested {
     let (_database, client) = with_queue("").await?;
     let cases = [
         ("SELECT 1 AS a, 'x'::text AS b, NULL::int AS c", vec![json!({"a": 1, "b": "x", "c": null})]),
-        ("SELECT jsonb_build_object('k', i) FROM generate_series(1, 2) i", vec![json!({"k": 1}), json!({"k": 2})]),
+        (
+            "SELECT jsonb_build_object('k', i) FROM generate_series(1, 2) i",
+            vec![json!({"k": 1}), json!({"k": 2})],
+        ),
         ("SELECT '{\"k\": 1}'::json", vec![json!({"k": 1})]),
         ("SELECT '[1]'::jsonb AS list", vec![json!({"list": [1]})]),
         ("SELECT '{\"k\": 1}'::text AS words", vec![json!({"words": "{\"k\": 1}"})]),
         ("SELECT '{\"k\": 1}'::jsonb AS a, 2 AS b", vec![json!({"a": {"k": 1}, "b": 2})]),
         ("SELECT 1 WHERE false", vec![]),
         ("VALUES (1), (2)", vec![json!({"column1": 1}), json!({"column1": 2})]),
-        ("SELECT 'a''; DROP TABLE x; --$$' AS \"q\"\"'; --\"", vec![json!({"q\"'; --": "a'; DROP TABLE x; --$$"})]),
+        (
+            "SELECT 'a''; DROP TABLE x; --$$' AS \"q\"\"'; --\"",
+            vec![json!({"q\"'; --": "a'; DROP TABLE x; --$$"})],
+        ),
     ];
     for (query, expected) in cases {
         let batch = client.query_one("SELECT pgbatch.enqueue_query('q', $1)", &[&query]).await?.get(0);
@@ -104,10 +110,17 @@ async fn a_query_of_several_chunks_keeps_its_order() -> Tested {
     let (_database, client) = with_queue("").await?;
     for rows in [999, 1000, 1001, 2500] {
         let batch = enqueue(&client, rows, "").await?;
-        let wrong: i64 = value(&client, &format!("SELECT count(*) FILTER (WHERE item <> jsonb_build_object('i', item_no))
-            + abs(count(*) - {rows}) FROM pgbatch.item WHERE batch_id = {batch}")).await?;
+        let wrong: i64 = value(
+            &client,
+            &format!(
+                "SELECT count(*) FILTER (WHERE item <> jsonb_build_object('i', item_no))
+            + abs(count(*) - {rows}) FROM pgbatch.item WHERE batch_id = {batch}"
+            ),
+        )
+        .await?;
         assert_eq!(wrong, 0, "{rows} rows");
-        let items: i32 = value(&client, &format!("SELECT items FROM pgbatch.batches WHERE id = {batch}")).await?;
+        let items: i32 =
+            value(&client, &format!("SELECT items FROM pgbatch.batches WHERE id = {batch}")).await?;
         assert_eq!(items, rows);
     }
     Ok(())
@@ -140,7 +153,8 @@ async fn a_query_runs_as_its_caller_and_with_his_names() -> Tested {
         .await?;
     let caller = database.connect_as(&role).await?;
     caller.batch_execute("SET search_path = mine").await?;
-    let batch = caller.query_one("SELECT pgbatch.enqueue_query('q', 'SELECT * FROM source')", &[]).await?.get(0);
+    let batch =
+        caller.query_one("SELECT pgbatch.enqueue_query('q', 'SELECT * FROM source')", &[]).await?.get(0);
     assert_eq!(items_of(&client, batch).await?, [json!({"v": 5})]);
     for forbidden in ["SELECT * FROM public.secret", "SELECT name FROM pgbatch.queue"] {
         let error = refused(caller.query_one("SELECT pgbatch.enqueue_query('q', $1)", &[&forbidden]).await)?;
@@ -155,7 +169,10 @@ async fn a_query_runs_as_its_caller_and_with_his_names() -> Tested {
 async fn nobody_adds_items_to_a_batch_of_another_transaction() -> Tested {
     let (_database, client) = with_queue("").await?;
     let batch = enqueue(&client, 1, "").await?;
-    for call in [format!("add_query_items({batch}, 2, ARRAY['{{}}'::jsonb])"), format!("close_query_batch({batch}, 9)")] {
+    for call in [
+        format!("add_query_items({batch}, 2, ARRAY['{{}}'::jsonb])"),
+        format!("close_query_batch({batch}, 9)"),
+    ] {
         let error = refused(client.batch_execute(&format!("SELECT pgbatch.{call}")).await)?;
         assert_eq!(error.code().code(), "42501");
     }

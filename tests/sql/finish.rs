@@ -85,9 +85,13 @@ async fn reported_items_keep_their_fate_and_the_others_follow_the_run() -> Teste
         let (_database, client) = with_queue("").await?;
         let id = enqueue(&client, 5, &format!(", max_attempts => {attempts}")).await?;
         let run = claim_one(&client, (id, 1, 5, 1)).await?;
-        client.execute("SELECT pgbatch.complete_item($1, $2, 1, '{\"r\": 1}')", &[&run.run, &run.token]).await?;
+        client
+            .execute("SELECT pgbatch.complete_item($1, $2, 1, '{\"r\": 1}')", &[&run.run, &run.token])
+            .await?;
         client.execute("SELECT pgbatch.fail_item($1, $2, 2, 'two')", &[&run.run, &run.token]).await?;
-        client.execute("SELECT pgbatch.fail_item($1, $2, 3, 'three', false)", &[&run.run, &run.token]).await?;
+        client
+            .execute("SELECT pgbatch.fail_item($1, $2, 3, 'three', false)", &[&run.run, &run.token])
+            .await?;
         assert_eq!(items(&client, id).await?, "succeeded running running running running");
         assert_eq!(batch(&client, id).await?, "running: 4 running, 1 succeeded");
         finish(&client, &[outcome(run.run, state)]).await?;

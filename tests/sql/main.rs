@@ -3,6 +3,7 @@
 mod bad_input;
 mod cancel;
 mod claim;
+mod cost;
 mod dump;
 mod enqueue;
 mod extension;

@@ -38,7 +38,9 @@ async fn an_open_enqueuer_holds_up_nobody() -> Tested {
 #[tokio::test]
 async fn an_open_change_of_a_queue_holds_up_no_enqueuer_and_no_dispatcher() -> Tested {
     let (database, client) = with_queue("").await?;
-    for change in ["alter_queue('q', max_parallel => 3)", "pause_queue('q')", "create_queue('r', sql => 'SELECT 1')"] {
+    for change in
+        ["alter_queue('q', max_parallel => 3)", "pause_queue('q')", "create_queue('r', sql => 'SELECT 1')"]
+    {
         client.batch_execute(&format!("BEGIN; SELECT pgbatch.{change}")).await?;
         let other = impatient(&database, "300ms").await?;
         let id = enqueue(&other, 1, "").await?;

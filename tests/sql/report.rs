@@ -61,6 +61,7 @@ async fn a_report_is_for_an_item_of_the_run_and_holds() -> Tested {
 async fn a_statement_is_for_the_items_not_reported_yet() -> Tested {
     let (_database, client) = with_queue("").await?;
     let id = enqueue(&client, 4, "").await?;
+    claim_one(&client, (id, 1, 1, 1)).await?;
     let run = claim_one(&client, (id, 2, 4, 1)).await?;
     client.query("SELECT pgbatch.complete_item($1, $2, 3)", &[&run.run, &run.token]).await?;
     let rows = client.query("SELECT * FROM pgbatch.run_statement($1, $2)", &[&run.run, &run.token]).await?;

@@ -82,7 +82,10 @@ async fn a_cancelled_batch_is_not_retried() -> Tested {
     let id = enqueue(&client, 1, "").await?;
     client.execute("SELECT pgbatch.cancel_batch($1)", &[&id]).await?;
     let error = refused(client.query_one("SELECT pgbatch.retry_batch($1)", &[&id]).await)?;
-    assert_eq!((error.code().code(), error.message()), ("55000", format!("batch {id} was cancelled").as_str()));
+    assert_eq!(
+        (error.code().code(), error.message()),
+        ("55000", format!("batch {id} was cancelled").as_str())
+    );
     Ok(())
 }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use pgbatch_core::state::{BatchState, RunState};
 use serde_json::json;
 
-use crate::support::{Tested, claim, claim_one, database, enqueue, finish, observe, outcome, value, with_queue};
+use crate::support::{
+    Tested, claim, claim_one, database, enqueue, finish, observe, outcome, value, with_queue,
+};
 
 async fn words_of(constraint: &str) -> Tested<BTreeSet<String>> {
     let client = database().await?.connect().await?;
@@ -38,7 +40,8 @@ async fn every_final_state_is_one_that_finish_runs_takes() -> Tested {
         let batch = enqueue(&client, 1, ", max_attempts => 1").await?;
         let run = claim_one(&client, (batch, 1, 1, 1)).await?.run;
         finish(&client, &[outcome(run, *state)]).await?;
-        let stored: String = value(&client, &format!("SELECT state FROM pgbatch.runs WHERE id = {run}")).await?;
+        let stored: String =
+            value(&client, &format!("SELECT state FROM pgbatch.runs WHERE id = {run}")).await?;
         assert_eq!(stored, state.word());
     }
     Ok(())
@@ -69,7 +72,10 @@ async fn observe_and_claim_are_what_the_dispatcher_reads() -> Tested {
     let [queue] = view.queues.as_slice() else { return Err("not one queue".into()) };
     assert_eq!((queue.max_starts_per_ms, queue.run_timeout_ms), (90_000, Some(1500)));
     assert_eq!((queue.retry_backoff_ms, queue.retry_backoff_max_ms), (10_000, 3_600_000));
-    assert_eq!((queue.priority, queue.max_per_key, queue.max_starts, queue.keep_failed), (7, Some(3), Some(4), 0));
+    assert_eq!(
+        (queue.priority, queue.max_per_key, queue.max_starts, queue.keep_failed),
+        (7, Some(3), Some(4), 0)
+    );
     assert_eq!(queue.recent_starts.len(), 2);
     let [fresh] = queue.fresh.as_slice() else { return Err("not one fresh batch".into()) };
     assert_eq!((fresh.batch, fresh.next_item, fresh.items, fresh.priority), (first, 5, 5, 2));

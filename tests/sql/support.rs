@@ -80,7 +80,8 @@ pub(crate) async fn finish(client: &Client, outcomes: &[Outcome]) -> Tested<Vec<
 
 /// The states of a batch's items, in order: `succeeded retrying`.
 pub(crate) async fn items(client: &Client, batch: i64) -> Tested<String> {
-    let sql = "SELECT coalesce(string_agg(state, ' ' ORDER BY item_no), '') FROM pgbatch.items WHERE batch_id = $1";
+    let sql =
+        "SELECT coalesce(string_agg(state, ' ' ORDER BY item_no), '') FROM pgbatch.items WHERE batch_id = $1";
     Ok(client.query_one(sql, &[&batch]).await?.get(0))
 }
 
@@ -121,7 +122,8 @@ where
 
 /// Waits until a backend of this database waits for what `wait_event_type` says.
 pub(crate) async fn until_waiting(client: &Client, wait_event_type: &str) {
-    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = $1
+    let sql =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = $1
                AND state = 'active'";
     e2e::wait::until("a backend to wait", LIMIT, async || {
         let waiting: i64 = client.query_one(sql, &[&wait_event_type]).await.ok()?.get(0);

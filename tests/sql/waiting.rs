@@ -28,7 +28,10 @@ async fn not_before_holds_a_batch_until_then() -> Tested {
     client.execute("UPDATE pgbatch.batch SET not_before = now() WHERE id = $1", &[&late]).await?;
     let view = observe(&client).await?;
     assert_eq!(view.next_not_before, Some("2999-01-03T00:00:00Z".parse()?));
-    assert_eq!((state(&client, late).await?, state(&client, later).await?), ("pending".into(), "waiting".into()));
+    assert_eq!(
+        (state(&client, late).await?, state(&client, later).await?),
+        ("pending".into(), "waiting".into())
+    );
     Ok(())
 }
 
@@ -39,7 +42,8 @@ async fn a_batch_after_others_starts_when_all_have_succeeded() -> Tested {
     let second = enqueue(&client, 1, "").await?;
     let after = enqueue(&client, 1, &format!(", after => ARRAY[{first}, {second}, {first}]")).await?;
     let timed =
-        enqueue(&client, 1, &format!(", after => ARRAY[{first}], not_before => now() + interval '1 h'")).await?;
+        enqueue(&client, 1, &format!(", after => ARRAY[{first}], not_before => now() + interval '1 h'"))
+            .await?;
     run_to(&client, first, Succeeded).await?;
     observe(&client).await?;
     assert_eq!(state(&client, after).await?, "waiting");
@@ -58,7 +62,8 @@ async fn chains_settle_in_one_look() -> Tested {
     let mut hopeless = vec![enqueue(&client, 1, &format!(", after => ARRAY[{start}, {good}]")).await?];
     let mut empty = vec![enqueue(&client, 0, &format!(", after => ARRAY[{good}]")).await?];
     for _ in 0..5 {
-        hopeless.push(enqueue(&client, 1, &format!(", after => ARRAY[{}]", hopeless[hopeless.len() - 1])).await?);
+        hopeless
+            .push(enqueue(&client, 1, &format!(", after => ARRAY[{}]", hopeless[hopeless.len() - 1])).await?);
         empty.push(enqueue(&client, 0, &format!(", after => ARRAY[{}]", empty[empty.len() - 1])).await?);
     }
     run_to(&client, start, Failed).await?;

@@ -146,14 +146,14 @@ impl Server {
         let started = Instant::now();
         loop {
             let ready = Command::new(prefix.bin.join("pg_isready"))
-                .args(["--quiet", "--host"])
+                .args(["--quiet", "--username", SUPERUSER, "--dbname", "postgres", "--host"])
                 .arg(&self.place.dir)
                 .args(["--port", &self.place.port.to_string()])
                 .status()?;
             if ready.success() {
                 return Ok(());
             }
-            if started.elapsed() > START_LIMIT || !self.log_grows() {
+            if started.elapsed() > START_LIMIT || self.gave_up() {
                 return Err(io::Error::other(format!(
                     "the server did not start: {}",
                     std::fs::read_to_string(self.log())?
@@ -163,9 +163,11 @@ impl Server {
         }
     }
 
-    /// Whether the server still tries: it says why when it gives up.
-    fn log_grows(&self) -> bool {
-        std::fs::read_to_string(self.log()).map_or(true, |log| !log.contains("FATAL"))
+    /// Whether the server has said why it will not start. That it is not ready yet, said to our own question, is no
+    /// such reason.
+    fn gave_up(&self) -> bool {
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        log.lines().any(|line| line.contains("FATAL") && !line.contains("the database system is starting up"))
     }
 
     /// The template lets in only the Unix socket.
@@ -176,9 +178,21 @@ impl Server {
         let file = self.place.dir.join("data/pg_hba.conf");
         prefix::run(prefix.command("sh").args(["-c", r#"echo "$1" >>"$2""#, "sh", &rule]).arg(file))?;
         let mut psql = Command::new(prefix.bin.join("psql"));
-        psql.args(["-X", "-q", "-o", "/dev/null", "-v", "ON_ERROR_STOP=1", "-U", SUPERUSER, "-d", "postgres", "-h"])
-            .arg(&self.place.dir)
-            .args(["-p", &self.place.port.to_string(), "-c", "SELECT pg_reload_conf()"]);
+        psql.args([
+            "-X",
+            "-q",
+            "-o",
+            "/dev/null",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-U",
+            SUPERUSER,
+            "-d",
+            "postgres",
+            "-h",
+        ])
+        .arg(&self.place.dir)
+        .args(["-p", &self.place.port.to_string(), "-c", "SELECT pg_reload_conf()"]);
         if let Some(password) = &listen.password {
             psql.args(["-c", &format!("ALTER ROLE {OWNER} PASSWORD '{}'", password.replace('\'', "''"))]);
         }

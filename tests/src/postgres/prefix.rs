@@ -73,7 +73,14 @@ impl Prefix {
         let new = self.servers().join(format!("template-{}", std::process::id()));
         run(self
             .command(self.bin.join("initdb"))
-            .args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--username", SUPERUSER])
+            .args([
+                "--no-sync",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                "--username",
+                SUPERUSER,
+            ])
             .arg("-D")
             .arg(&new))?;
         let role = format!("printf 'CREATE ROLE {OWNER} LOGIN;' | \"$1\" --single -D \"$2\" postgres");
@@ -139,7 +146,8 @@ impl Installed {
             .map_err(|e| io::Error::other(format!("{pg_config}: {e}; name it with PGBATCH_PG_CONFIG")))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let mut lines = text.lines();
-        let mut next = || lines.next().ok_or_else(|| io::Error::other(format!("{pg_config} said only {text:?}")));
+        let mut next =
+            || lines.next().ok_or_else(|| io::Error::other(format!("{pg_config} said only {text:?}")));
         Ok(Self {
             version: next()?.to_owned(),
             bin: next()?.into(),

@@ -53,7 +53,10 @@ impl Rules {
 
     fn metadata(&mut self, path: &str, metadata: &ObjectMeta) {
         if metadata.namespace.is_some() {
-            self.problem(format!("{path}.namespace"), "not taken from the template, give the queue a namespace");
+            self.problem(
+                format!("{path}.namespace"),
+                "not taken from the template, give the queue a namespace",
+            );
         }
         let labels_path = format!("{path}.labels");
         let labels = metadata.labels.as_ref();
@@ -65,7 +68,9 @@ impl Rules {
             if !is_label_value(value) {
                 self.problem(
                     at(&labels_path, key),
-                    format!("{value:?} is not a label value: at most 63 of A-Z, a-z, 0-9, \"-\", \"_\" and \".\""),
+                    format!(
+                        "{value:?} is not a label value: at most 63 of A-Z, a-z, 0-9, \"-\", \"_\" and \".\""
+                    ),
                 );
             }
         }
@@ -75,7 +80,10 @@ impl Rules {
     fn keys(&mut self, path: &str, entries: Option<&Texts>) {
         for key in entries.into_iter().flat_map(BTreeMap::keys) {
             if key.starts_with(OWN_PREFIX) {
-                self.problem(at(path, key), format!("reserved, pgbatch sets the keys that begin with {OWN_PREFIX}"));
+                self.problem(
+                    at(path, key),
+                    format!("reserved, pgbatch sets the keys that begin with {OWN_PREFIX}"),
+                );
             } else if !is_label_key(key) {
                 self.problem(at(path, key), "not a key of the form \"name\" or \"prefix/name\"");
             }

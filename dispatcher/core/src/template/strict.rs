@@ -5,7 +5,9 @@
 use std::cell::RefCell;
 use std::fmt::Write as _;
 
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Value, map};
 
@@ -93,8 +95,18 @@ impl<'a> Strict<'a> {
         result
     }
 
-    fn fields(self, entries: &'a map::Map<String, Value>, known: Option<&'static [&'static str]>) -> Fields<'a> {
-        Fields { entries: entries.iter(), value: None, known, seen: self.seen, mark: self.seen.borrow().path.len() }
+    fn fields(
+        self,
+        entries: &'a map::Map<String, Value>,
+        known: Option<&'static [&'static str]>,
+    ) -> Fields<'a> {
+        Fields {
+            entries: entries.iter(),
+            value: None,
+            known,
+            seen: self.seen,
+            mark: self.seen.borrow().path.len(),
+        }
     }
 }
 
@@ -116,7 +128,11 @@ impl<'de> Deserializer<'de> for Strict<'de> {
         if self.value.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         visitor.visit_newtype_struct(self)
     }
 

@@ -53,7 +53,9 @@ mod tests {
 
     #[test]
     fn amounts() {
-        for good in ["0", "1", "+1", "1.5", ".5", "1.", "100m", "1Gi", "2Ei", "1E", "1e3", "1E-3", "128974848"] {
+        for good in
+            ["0", "1", "+1", "1.5", ".5", "1.", "100m", "1Gi", "2Ei", "1E", "1e3", "1E-3", "128974848"]
+        {
             assert!(is_amount(good), "{good}");
         }
         for bad in ["", "1 core", "-1", "1GiB", "1.2.3", "m", ".", "1e", "1gi", "0x10", "one", "1K"] {
@@ -76,6 +78,11 @@ mod tests {
         for bad in ["", "a b", "/a", "a/", "a/b/c", "Ex.com/a", "_a", long.as_str()] {
             assert!(!is_label_key(bad), "{bad}");
         }
-        assert!(is_label_value("") && is_label_value("v1.2_x") && !is_label_value("a b") && !is_label_value(&long));
+        assert!(
+            is_label_value("")
+                && is_label_value("v1.2_x")
+                && !is_label_value("a b")
+                && !is_label_value(&long)
+        );
     }
 }

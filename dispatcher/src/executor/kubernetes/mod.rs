@@ -28,7 +28,7 @@ use pgbatch_core::run::RunSpec;
 use pgbatch_core::snapshot::{ExecutorView, RunId};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
-use tracing::warn;
+use tracing::{Instrument, info_span, warn};
 
 use self::mirror::{Mirror, Question, Target};
 
@@ -169,7 +169,8 @@ impl Kubernetes {
         match build(&spec, &self.context) {
             Ok(job) => {
                 let inner = Arc::clone(&self.inner);
-                tokio::spawn(async move { inner.create(target, job).await });
+                let span = info_span!("create", queue = spec.queue, batch = spec.batch, run = spec.run);
+                tokio::spawn(async move { inner.create(target, job).await }.instrument(span));
             }
             Err(error) => {
                 let message = error.to_string();
@@ -202,7 +203,8 @@ impl Kubernetes {
     fn delete(&self, target: Option<Target>) {
         if let Some(target) = target {
             let inner = Arc::clone(&self.inner);
-            tokio::spawn(async move { inner.delete(target).await });
+            let span = info_span!("delete", run = target.run, job = target.name);
+            tokio::spawn(async move { inner.delete(target).await }.instrument(span));
         }
     }
 

@@ -51,14 +51,14 @@ impl Inner {
             Verdict::Later(at_least) => self.refuse(run, &error, at_least),
             Verdict::Never => {
                 let message = words(&error);
-                warn!(run, job = target.name, namespace = target.namespace, message, "the Job was rejected");
+                warn!(namespace = target.namespace, message, "the Job was rejected");
                 self.update(|mirror| mirror.reject(run, Timestamp::now(), "JobRejected", message));
             }
         }
     }
 
     fn refuse(&self, run: RunId, error: &kube::Error, at_least: Duration) {
-        warn!(run, error = words(error), "the Job cannot be created now");
+        warn!(error = words(error), "the Job cannot be created now");
         self.update(|mirror| mirror.refuse(run, |refusals| again_at(Timestamp::now(), refusals, at_least)));
     }
 
@@ -67,7 +67,7 @@ impl Inner {
         let run = target.run;
         match limited(self.jobs(&target.namespace).get_opt(&target.name)).await {
             Ok(Some(job)) if token(&job) == target.token => {
-                debug!(run, "the Job was there already");
+                debug!("the Job was there already");
                 self.update(|mirror| {
                     mirror.created(run);
                     mirror.read(run, JobFacts::of(&job));
@@ -76,7 +76,7 @@ impl Inner {
             Ok(Some(_)) => {
                 let Target { name, namespace, .. } = target;
                 let message = format!("a Job {name} that is not this run's exists in namespace {namespace}");
-                warn!(run, message, "the Job was rejected");
+                warn!(message, "the Job was rejected");
                 self.update(|mirror| mirror.reject(run, Timestamp::now(), "JobNameTaken", message));
             }
             // Deleted in between: whose it was, nobody knows. The next create tells.
@@ -89,7 +89,6 @@ impl Inner {
 
     /// Deletes a Job and, in the background, its pods with their own grace period; tries until it is answered.
     pub(super) async fn delete(&self, mut target: Target) {
-        let run = target.run;
         for tries in 1.. {
             let result = {
                 let Ok(_permit) = self.in_flight.acquire().await else { return };
@@ -99,12 +98,7 @@ impl Inner {
                 Ok(()) => return,
                 Err(error) => {
                     if tries == 1 {
-                        warn!(
-                            run,
-                            job = target.name,
-                            error = words(&error),
-                            "cannot delete the Job, trying again"
-                        );
+                        warn!(error = words(&error), "cannot delete the Job, trying again");
                     }
                     self.pause(tries).await;
                 }

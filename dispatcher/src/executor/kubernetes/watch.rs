@@ -88,22 +88,25 @@ where
 
 impl Inner {
     fn see_job(&self, namespace: &str, event: Event<Job>) {
+        // What is no Job of a run has our labels by mistake.
+        let of = |job: &Job, see: &mut dyn FnMut(JobFacts)| JobFacts::of(job).into_iter().for_each(see);
         self.update(|mirror| match event {
             Event::Init => mirror.begin_jobs(namespace),
-            Event::InitApply(job) => drop(JobFacts::of(&job).map(|facts| mirror.list_job(facts))),
+            Event::InitApply(job) => of(&job, &mut |facts| mirror.list_job(facts)),
             Event::InitDone => mirror.end_jobs(namespace),
-            Event::Apply(job) => drop(JobFacts::of(&job).map(|facts| mirror.apply_job(facts))),
-            Event::Delete(job) => drop(JobFacts::of(&job).map(|facts| mirror.delete_job(&facts))),
+            Event::Apply(job) => of(&job, &mut |facts| mirror.apply_job(facts)),
+            Event::Delete(job) => of(&job, &mut |facts| mirror.delete_job(&facts)),
         });
     }
 
     fn see_pod(&self, namespace: &str, event: Event<Pod>) {
+        let of = |pod: &Pod, see: &mut dyn FnMut(PodFacts)| PodFacts::of(pod).into_iter().for_each(see);
         self.update(|mirror| match event {
             Event::Init => mirror.begin_pods(namespace),
-            Event::InitApply(pod) => drop(PodFacts::of(&pod).map(|facts| mirror.list_pod(facts))),
+            Event::InitApply(pod) => of(&pod, &mut |facts| mirror.list_pod(facts)),
             Event::InitDone => mirror.end_pods(namespace),
-            Event::Apply(pod) => drop(PodFacts::of(&pod).map(|facts| mirror.apply_pod(facts))),
-            Event::Delete(pod) => drop(PodFacts::of(&pod).map(|facts| mirror.delete_pod(facts))),
+            Event::Apply(pod) => of(&pod, &mut |facts| mirror.apply_pod(facts)),
+            Event::Delete(pod) => of(&pod, &mut |facts| mirror.delete_pod(facts)),
         });
     }
 }

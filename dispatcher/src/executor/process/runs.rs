@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use pgbatch_core::run::RunSpec;
 use pgbatch_core::snapshot::{JobPhase, RunId};
-use tracing::warn;
+use tracing::{info_span, warn};
 
 use super::command::{CommandContext, shim_spec};
 use super::folder::{Begun, Condition, Creation, Folder, ShimSpec, Started};
@@ -29,6 +29,7 @@ impl Inner {
     /// The life of a thread: starts the run, or finds it started, and follows it to its end.
     pub(super) fn start_and_follow(self: &Arc<Self>, spec: &RunSpec) {
         let run = spec.run;
+        let _span = info_span!("process", queue = spec.queue, batch = spec.batch, run).entered();
         let environment = |name: &str| std::env::var(name).ok();
         let context = CommandContext {
             installation: &self.installation,
