@@ -108,7 +108,8 @@ fn batch_of(seen: &Snapshot, run: i64) -> Option<i64> {
 
 fn outcome(end: End) -> Outcome {
     let End { run, state, started_at, ending, retry_window_ms } = end;
-    let result = (state == RunState::Succeeded).then(|| ending.message.as_deref().and_then(result_of)).flatten();
+    let result =
+        (state == RunState::Succeeded).then(|| ending.message.as_deref().and_then(result_of)).flatten();
     Outcome {
         run,
         state,

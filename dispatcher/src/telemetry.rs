@@ -18,9 +18,12 @@ pub enum LogFormat {
 pub fn start(format: LogFormat, filter: &str) {
     let filter = match filter.parse::<LevelFilter>() {
         Ok(level) => EnvFilter::new(format!("warn,pgbatch_dispatcher={level}")),
-        Err(_) => EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn,pgbatch_dispatcher=info")),
+        Err(_) => {
+            EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn,pgbatch_dispatcher=info"))
+        }
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {
         LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),

@@ -35,7 +35,7 @@ CREATE TABLE pgbatch.run (
 );
 
 -- The runs that have not ended.
-CREATE INDEX run_live ON pgbatch.run (batch_id) WHERE state IN ('starting', 'running');
+CREATE INDEX run_live ON pgbatch.run (batch_id, id) WHERE state IN ('starting', 'running');
 
 -- The latest starts of a queue, for max_starts.
 CREATE INDEX run_started ON pgbatch.run (queue, created_at);

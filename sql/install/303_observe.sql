@@ -92,14 +92,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     CROSS JOIN LATERAL (SELECT b.priority, b.key FROM pgbatch.batch b WHERE b.id = t.batch_id LIMIT 1) b
 $$;
 
--- pgbatch.observe_live: every run that has not ended.
+-- pgbatch.observe_live: every run that has not ended, in the order of its index: any other could make a plan prefer the
+-- index that has the order and read every run there is.
 CREATE FUNCTION pgbatch.observe_live() RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(jsonb_agg(jsonb_build_object(
             'run', r.id, 'queue', r.queue, 'namespace', r.namespace, 'batch', r.batch_id, 'key', b.key,
             'attempt', r.attempt, 'state', r.state, 'started_at', r.started_at,
             'cancel', b.cancel_requested_at IS NOT NULL)
-        ORDER BY r.id), '[]')
+        ORDER BY r.batch_id, r.id), '[]')
     FROM pgbatch.run r
     CROSS JOIN LATERAL (SELECT b.key, b.cancel_requested_at FROM pgbatch.batch b WHERE b.id = r.batch_id LIMIT 1) b
     WHERE r.state IN ('starting', 'running')

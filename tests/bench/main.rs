@@ -55,14 +55,16 @@ async fn main() -> Result<(), Failed> {
 
 async fn client(cluster: &Cluster) -> Result<kube::Client, Failed> {
     let file = kube::config::Kubeconfig::read_from(cluster.kubeconfig())?;
-    let config = kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await?;
+    let config =
+        kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await?;
     Ok(kube::Client::try_from(config)?)
 }
 
 /// One enqueue, until its Job is created. Returns the time, and the Job as the server has it.
 async fn insert(world: &World, cluster: &Cluster, jobs: &Api<Job>) -> Result<(Duration, Job), Failed> {
     let started = Timestamp::now();
-    let batch: i64 = world.client.query_one("SELECT pgbatch.enqueue('bench', '{\"n\": 1}')", &[]).await?.get(0);
+    let batch: i64 =
+        world.client.query_one("SELECT pgbatch.enqueue('bench', '{\"n\": 1}')", &[]).await?.get(0);
     let run: i64 = until("the run", Duration::from_secs(10), async || {
         let row = world.client.query_opt("SELECT id FROM pgbatch.runs WHERE batch_id = $1", &[&batch]).await;
         row.ok().flatten().map(|r| r.get(0))
@@ -104,7 +106,9 @@ async fn post(jobs: &Api<Job>, job: Job, round: usize) -> Result<Duration, Faile
 
 fn percentiles(times: &mut [Duration]) -> String {
     times.sort();
-    let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len() - 1)).copied().unwrap_or_default();
+    let at = |percent: usize| {
+        times.get((times.len() * percent / 100).min(times.len() - 1)).copied().unwrap_or_default()
+    };
     format!("{:>7.1} ms {:>7.1} ms", at(50).as_secs_f64() * 1e3, at(99).as_secs_f64() * 1e3)
 }
 

@@ -37,7 +37,8 @@ impl OnCluster {
     }
 
     async fn state(&self, batch: i64) -> Option<String> {
-        let row = self.world.client.query_opt("SELECT state FROM pgbatch.batches WHERE id = $1", &[&batch]).await;
+        let row =
+            self.world.client.query_opt("SELECT state FROM pgbatch.batches WHERE id = $1", &[&batch]).await;
         row.ok().flatten().map(|r| r.get(0))
     }
 
@@ -175,7 +176,8 @@ async fn the_termination_message_is_the_result_or_the_error_and_values_are_data(
     let fails = on.enqueue("fail", json!({})).await?;
     on.until_state(speaks, "succeeded", SOON).await;
     on.until_state(fails, "failed", SOON).await;
-    let result = on.world.client.query_one("SELECT result FROM pgbatch.items WHERE batch_id = $1", &[&speaks]).await?;
+    let result =
+        on.world.client.query_one("SELECT result FROM pgbatch.items WHERE batch_id = $1", &[&speaks]).await?;
     assert_eq!(result.get::<_, Value>(0), json!({"got": text}));
     let run = on
         .world

@@ -8,9 +8,9 @@ use std::process::Command;
 use e2e::claps::{self, CLAPS, Kind};
 use e2e::cluster::{Cluster, Namespace};
 use e2e::dispatcher::Dispatcher;
+use e2e::postgres::OWNER;
 use e2e::repository;
 use e2e::world::World;
-use e2e::postgres::OWNER;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
@@ -33,7 +33,9 @@ async fn main() -> Result<(), Failed> {
     };
     claps::set_up(&stage.world.client, Kind::Image, &command, &env).await?;
     let batch = claps::enqueue(&mut stage.world.client, Kind::Image, 1).await?;
-    say(&format!("{CLAPS} claps enqueued as batch {batch}; each fails three times and succeeds at the fourth"))?;
+    say(&format!(
+        "{CLAPS} claps enqueued as batch {batch}; each fails three times and succeeds at the fourth"
+    ))?;
     // Its exit status is the batch's; the row below tells more.
     let _ended = Command::new(Dispatcher::binary())
         .args(["watch", &batch.to_string()])
@@ -111,7 +113,11 @@ fn tell_where_to_look(stage: &Stage) -> Result<(), Failed> {
     writeln!(out, "    SELECT job_name, attempt, state, exit_code, message FROM pgbatch.runs ORDER BY id;")?;
     writeln!(out, "    SELECT * FROM clap;")?;
     if let Some(namespace) = &stage.namespace {
-        writeln!(out, "  target/cluster/bin/kubectl --kubeconfig target/cluster/kubeconfig -n {} get jobs", namespace.name)?;
+        writeln!(
+            out,
+            "  target/cluster/bin/kubectl --kubeconfig target/cluster/kubeconfig -n {} get jobs",
+            namespace.name
+        )?;
     }
     writeln!(out, "  the dispatcher's log: {}", stage.world.dir.display())?;
     Ok(())

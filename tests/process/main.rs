@@ -15,7 +15,12 @@ const LONG: Duration = Duration::from_secs(300);
 type Tested = Result<(), Box<dyn std::error::Error>>;
 
 /// A queue whose one container runs a shell line.
-async fn shell_queue(world: &World, name: &str, line: &str, options: &str) -> Result<(), tokio_postgres::Error> {
+async fn shell_queue(
+    world: &World,
+    name: &str,
+    line: &str,
+    options: &str,
+) -> Result<(), tokio_postgres::Error> {
     let template = json!({"spec": {"template": {"spec": {"containers": [
         {"name": "main", "image": "none", "command": ["/bin/sh", "-c", line]}]}}}});
     let sql = format!("SELECT pgbatch.create_queue($1, $2{options})");
@@ -57,9 +62,13 @@ async fn claps_of_an_image_survive_kill_9_of_the_dispatcher() -> Tested {
     let batch = claps::enqueue(&mut world.client, Kind::Image, 1).await?;
     for done in [20_i64, 100, 180] {
         until("the claps to be in full swing", LONG, async || {
-            one::<i64>(&world, "SELECT count(*) FROM pgbatch.runs WHERE batch_id = $1 AND finished_at IS NOT NULL", batch)
-                .await
-                .filter(|ended| *ended >= done)
+            one::<i64>(
+                &world,
+                "SELECT count(*) FROM pgbatch.runs WHERE batch_id = $1 AND finished_at IS NOT NULL",
+                batch,
+            )
+            .await
+            .filter(|ended| *ended >= done)
         })
         .await;
         dispatcher.kill()?;
@@ -77,9 +86,13 @@ async fn claps_of_sql_survive_restarts_of_the_dispatcher() -> Tested {
     let mut dispatcher = world.dispatcher(&[])?;
     let batch = claps::enqueue(&mut world.client, Kind::Sql, 0).await?;
     until("some claps to have ended", LONG, async || {
-        one::<i64>(&world, "SELECT count(*) FROM pgbatch.runs WHERE batch_id = $1 AND finished_at IS NOT NULL", batch)
-            .await
-            .filter(|ended| *ended >= 40)
+        one::<i64>(
+            &world,
+            "SELECT count(*) FROM pgbatch.runs WHERE batch_id = $1 AND finished_at IS NOT NULL",
+            batch,
+        )
+        .await
+        .filter(|ended| *ended >= 40)
     })
     .await;
     assert!(dispatcher.terminate()?.success(), "SIGTERM is a normal end");
@@ -103,11 +116,13 @@ async fn an_sql_error_is_the_items_error_with_sqlstate_and_context() -> Tested {
     let _dispatcher = world.dispatcher(&[])?;
     let batch = enqueue(&world, "divide", json!({"by": 0})).await?;
     until_state(&world, batch, "failed", SOON).await;
-    let error: String = one(&world, "SELECT error FROM pgbatch.items WHERE batch_id = $1", batch).await.unwrap_or_default();
+    let error: String =
+        one(&world, "SELECT error FROM pgbatch.items WHERE batch_id = $1", batch).await.unwrap_or_default();
     for part in ["division by zero", "SQLSTATE 22012", "PL/pgSQL function divide(jsonb)"] {
         assert!(error.contains(part), "{error}");
     }
-    let message: String = one(&world, "SELECT message FROM pgbatch.runs WHERE batch_id = $1", batch).await.unwrap_or_default();
+    let message: String =
+        one(&world, "SELECT message FROM pgbatch.runs WHERE batch_id = $1", batch).await.unwrap_or_default();
     assert!(message.contains("SQLSTATE 22012"), "the run says it too: {message}");
     Ok(())
 }
@@ -168,14 +183,19 @@ async fn sigterm_leaves_the_run_alone_and_the_next_dispatcher_records_its_end() 
     let mut dispatcher = world.dispatcher(&[])?;
     let batch = enqueue(&world, "gated", json!({})).await?;
     until("the run to be running", SOON, async || {
-        one::<String>(&world, "SELECT state FROM pgbatch.runs WHERE batch_id = $1", batch).await.filter(|s| s == "running")
+        one::<String>(&world, "SELECT state FROM pgbatch.runs WHERE batch_id = $1", batch)
+            .await
+            .filter(|s| s == "running")
     })
     .await;
     assert!(dispatcher.terminate()?.success());
     let _next = world.dispatcher(&[])?;
     std::fs::write(&gate, "")?;
     until_state(&world, batch, "succeeded", SOON).await;
-    assert_eq!(one::<i32>(&world, "SELECT attempts::int FROM pgbatch.items WHERE batch_id = $1", batch).await, Some(1));
+    assert_eq!(
+        one::<i32>(&world, "SELECT attempts::int FROM pgbatch.items WHERE batch_id = $1", batch).await,
+        Some(1)
+    );
     Ok(())
 }
 
@@ -184,9 +204,13 @@ async fn a_standby_takes_over_when_the_leader_is_killed() -> Tested {
     let world = World::new("standby").await?;
     shell_queue(&world, "over", "exit 0", "").await?;
     let mut leader = world.dispatcher(&[])?;
-    until("the first to lead", SOON, async || leader.logged().ok().filter(|l| l.contains("dispatching"))).await;
+    until("the first to lead", SOON, async || leader.logged().ok().filter(|l| l.contains("dispatching")))
+        .await;
     let standby = world.dispatcher(&[])?;
-    until("the second to stand by", SOON, async || standby.logged().ok().filter(|l| l.contains("standing by"))).await;
+    until("the second to stand by", SOON, async || {
+        standby.logged().ok().filter(|l| l.contains("standing by"))
+    })
+    .await;
     leader.kill()?;
     let batch = enqueue(&world, "over", json!({})).await?;
     until_state(&world, batch, "succeeded", SOON).await;
@@ -218,7 +242,8 @@ async fn a_lost_session_is_made_again_and_followed_by_a_catch_up_read() -> Teste
 async fn a_failed_item_is_retried_on_the_same_item_until_its_attempts_are_used_up() -> Tested {
     let world = World::new("retries").await?;
     let trace = world.dir.join("trace");
-    let line = format!("echo \"$PGBATCH_ARG_ID $PGBATCH_ATTEMPT\" >> {}; echo no >&2; exit 7", trace.display());
+    let line =
+        format!("echo \"$PGBATCH_ARG_ID $PGBATCH_ATTEMPT\" >> {}; echo no >&2; exit 7", trace.display());
     shell_queue(&world, "never", &line, ", max_attempts => 3, retry_backoff => '10 ms'").await?;
     let _dispatcher = world.dispatcher(&[])?;
     let batch = enqueue(&world, "never", json!({"id": "x y; $(id)"})).await?;
@@ -242,7 +267,9 @@ async fn a_failed_item_is_retried_on_the_same_item_until_its_attempts_are_used_u
     let retried: i64 = world.client.query_one("SELECT pgbatch.retry_batch($1)", &[&batch]).await?.get(0);
     assert_eq!(retried, 1);
     until("the retries to be used up too", SOON, async || {
-        one::<i64>(&world, "SELECT count(*) FROM pgbatch.runs WHERE batch_id = $1", batch).await.filter(|n| *n == 6)
+        one::<i64>(&world, "SELECT count(*) FROM pgbatch.runs WHERE batch_id = $1", batch)
+            .await
+            .filter(|n| *n == 6)
     })
     .await;
     until_state(&world, batch, "failed", SOON).await;
@@ -260,9 +287,13 @@ async fn a_cancelled_batch_stops_its_processes() -> Tested {
         .await?
         .get(0);
     until("two runs to be running", SOON, async || {
-        one::<i64>(&world, "SELECT count(*) FROM pgbatch.runs WHERE batch_id = $1 AND state = 'running'", batch)
-            .await
-            .filter(|n| *n == 2)
+        one::<i64>(
+            &world,
+            "SELECT count(*) FROM pgbatch.runs WHERE batch_id = $1 AND state = 'running'",
+            batch,
+        )
+        .await
+        .filter(|n| *n == 2)
     })
     .await;
     world.client.execute("SELECT pgbatch.cancel_batch($1)", &[&batch]).await?;
@@ -294,14 +325,17 @@ async fn a_run_over_its_time_is_stopped_and_its_item_fails_with_the_reason() -> 
 async fn one_run_may_have_several_items() -> Tested {
     let world = World::new("several").await?;
     let trace = world.dir.join("trace");
-    shell_queue(&world, "pack", &format!("echo \"$PGBATCH_ITEMS\" >> {}", trace.display()), ", items_per_run => 4").await?;
+    shell_queue(
+        &world,
+        "pack",
+        &format!("echo \"$PGBATCH_ITEMS\" >> {}", trace.display()),
+        ", items_per_run => 4",
+    )
+    .await?;
     let _dispatcher = world.dispatcher(&[])?;
     let batch: i64 = world
         .client
-        .query_one(
-            "SELECT pgbatch.enqueue_query('pack', 'SELECT n FROM generate_series(1, 10) n')",
-            &[],
-        )
+        .query_one("SELECT pgbatch.enqueue_query('pack', 'SELECT n FROM generate_series(1, 10) n')", &[])
         .await?
         .get(0);
     until_state(&world, batch, "succeeded", SOON).await;
@@ -309,7 +343,11 @@ async fn one_run_may_have_several_items() -> Tested {
     lines.sort();
     assert_eq!(
         lines,
-        [r#"[{"n":1},{"n":2},{"n":3},{"n":4}]"#, r#"[{"n":5},{"n":6},{"n":7},{"n":8}]"#, r#"[{"n":9},{"n":10}]"#]
+        [
+            r#"[{"n":1},{"n":2},{"n":3},{"n":4}]"#,
+            r#"[{"n":5},{"n":6},{"n":7},{"n":8}]"#,
+            r#"[{"n":9},{"n":10}]"#
+        ]
     );
     Ok(())
 }

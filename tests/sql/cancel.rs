@@ -68,3 +68,18 @@ async fn cancelling_twice_is_cancelling_once() -> Tested {
     assert_eq!(batch(&client, id).await?, "cancelled: 1 cancelled");
     Ok(())
 }
+
+#[tokio::test]
+async fn retries_of_a_batch_being_cancelled_are_over() -> Tested {
+    let (_database, client) = with_queue("").await?;
+    let id = enqueue(&client, 2, "").await?;
+    let failed = claim_one(&client, (id, 1, 1, 1)).await?.run;
+    let live = claim_one(&client, (id, 2, 2, 1)).await?.run;
+    finish(&client, &[outcome(failed, Failed)]).await?;
+    cancel(&client, id).await?;
+    assert_eq!(batch(&client, id).await?, "running: 1 running, 1 cancelled");
+    assert!(observe(&client).await?.queues[0].retries.is_empty());
+    finish(&client, &[outcome(live, Cancelled)]).await?;
+    assert_eq!(batch(&client, id).await?, "cancelled: 2 cancelled");
+    Ok(())
+}

@@ -198,7 +198,9 @@ async fn a_unique_key_holds_while_its_batch_is_open() -> Tested {
     assert_eq!(batch(&client, first).await?, "pending: 2 pending", "nothing was added");
     let run = claim_one(&client, (first, 1, 2, 1)).await?.run;
     finish(&client, &[outcome(run, pgbatch_core::state::RunState::Succeeded)]).await?;
-    assert_ne!(enqueue(&client, 1, ", unique_key => 'u'").await?, first);
+    let second = enqueue(&client, 1, ", unique_key => 'u'").await?;
+    assert_ne!(second, first);
+    assert_eq!(enqueue(&client, 1, ", unique_key => 'u'").await?, second, "the open one, not the older one");
     Ok(())
 }
 

@@ -4,7 +4,10 @@
 use pgbatch_core::state::RunState::Succeeded;
 use tokio_postgres::Client;
 
-use crate::support::{Tested, batch, claim, claim_one, enqueue, finish, observe, outcome, value, with_queue};
+use crate::support::{
+    Tested, batch, claim, claim_one, enqueue, finish, observe, outcome, refused, until_waiting, value,
+    with_queue,
+};
 
 async fn impatient(database: &e2e::postgres::Database, limit: &str) -> Tested<Client> {
     let client = database.connect().await?;
@@ -78,11 +81,30 @@ async fn a_queue_is_not_dropped_under_an_open_enqueuer() -> Tested {
     open.batch_execute("BEGIN").await?;
     enqueue(&open, 1, "").await?;
     client.batch_execute("SET statement_timeout = '300ms'").await?;
-    let error = crate::support::refused(client.batch_execute("SELECT pgbatch.drop_queue('q')").await)?;
+    let error = refused(client.batch_execute("SELECT pgbatch.drop_queue('q')").await)?;
     assert_eq!(error.code().code(), "57014", "it waits: {error}");
     open.batch_execute("COMMIT").await?;
-    let error = crate::support::refused(client.batch_execute("SELECT pgbatch.drop_queue('q')").await)?;
+    let error = refused(client.batch_execute("SELECT pgbatch.drop_queue('q')").await)?;
     assert_eq!(error.code().code(), "55006", "{error}");
     assert_eq!(value::<i64>(&client, "SELECT count(*) FROM pgbatch.batches").await?, 1);
+    Ok(())
+}
+
+/// A lock that is held for a moment only, as by every cancel_batch(), is waited for and costs no second call.
+#[tokio::test]
+async fn a_short_lock_is_waited_for() -> Tested {
+    let (database, client) = with_queue("").await?;
+    let id = enqueue(&client, 2, "").await?;
+    let run = claim_one(&client, (id, 1, 1, 1)).await?.run;
+    let open = database.connect().await?;
+    let watcher = database.connect().await?;
+    open.batch_execute(&format!("BEGIN; SELECT pgbatch.cancel_batch({id})")).await?;
+    let ends = [outcome(run, Succeeded)];
+    let (finished, ()) = tokio::join!(finish(&client, &ends), async {
+        until_waiting(&watcher, "Lock").await;
+        let _ = open.batch_execute("ROLLBACK").await;
+    });
+    finished?;
+    assert_eq!(batch(&client, id).await?, "running: 1 pending, 1 succeeded");
     Ok(())
 }

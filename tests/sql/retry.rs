@@ -113,3 +113,26 @@ async fn a_batch_of_a_dropped_queue_is_not_retried() -> Tested {
     assert_eq!(value::<i32>(&client, "SELECT failed FROM pgbatch.batches").await?, 6);
     Ok(())
 }
+
+/// Neighbours that had different numbers of attempts go into different runs, and ranges never overlap.
+#[tokio::test]
+async fn items_with_different_numbers_of_attempts_are_retried_apart() -> Tested {
+    let (_database, client) = with_queue(", items_per_run => 3").await?;
+    let id = enqueue(&client, 3, ", max_attempts => 2").await?;
+    let run = claim_one(&client, (id, 1, 3, 1)).await?;
+    for item in [1, 3] {
+        client
+            .execute("SELECT pgbatch.fail_item($1, $2, $3, 'x', false)", &[&run.run, &run.token, &item])
+            .await?;
+    }
+    finish(&client, &[outcome(run.run, Failed)]).await?;
+    let run = claim_one(&client, (id, 2, 2, 2)).await?.run;
+    finish(&client, &[outcome(run, Failed)]).await?;
+    assert_eq!(retry(&client, id).await?, 3);
+    let view = observe(&client).await?;
+    let mut ranges: Vec<_> =
+        view.queues[0].retries.iter().map(|r| (r.first_item, r.last_item, r.attempt)).collect();
+    ranges.sort_unstable();
+    assert_eq!(ranges, [(1, 1, 2), (2, 2, 3), (3, 3, 2)]);
+    Ok(())
+}

@@ -24,7 +24,8 @@ impl Cluster {
         let path = repository().join("target/cluster/env");
         let text = std::fs::read_to_string(&path)
             .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}; run make cluster", path.display())))?;
-        let facts = text.lines().filter_map(|l| l.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect();
+        let facts =
+            text.lines().filter_map(|l| l.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect();
         Ok(Self { facts })
     }
 
@@ -80,7 +81,11 @@ impl Cluster {
     /// # Errors
     /// kubectl failed.
     pub fn apply(&self, manifest: &Value) -> io::Result<()> {
-        let mut kubectl = self.command(&["apply", "--filename", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        let mut kubectl = self
+            .command(&["apply", "--filename", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()?;
         if let Some(mut stdin) = kubectl.stdin.take() {
             stdin.write_all(manifest.to_string().as_bytes())?;
         }
@@ -104,7 +109,11 @@ impl Cluster {
     pub fn api_server(&self, verb: &str) -> io::Result<()> {
         let script = repository().join("tests/kubernetes/component.sh");
         let status = Command::new(script).args([verb, "kube-apiserver"]).stdout(Stdio::null()).status()?;
-        if status.success() { Ok(()) } else { Err(io::Error::other(format!("component.sh {verb}: {status}"))) }
+        if status.success() {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("component.sh {verb}: {status}")))
+        }
     }
 
     /// A namespace of its own for a test; deleted with the value.
@@ -129,7 +138,8 @@ pub struct Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let state = self.cluster.kubectl(&["get", "jobs,pods", "--namespace", &self.name, "--output", "wide"]);
+            let state =
+                self.cluster.kubectl(&["get", "jobs,pods", "--namespace", &self.name, "--output", "wide"]);
             eprintln!("--- jobs and pods of {}\n{}", self.name, state.unwrap_or_default());
         }
         if std::env::var_os("PGBATCH_KEEP").is_none()

@@ -36,7 +36,8 @@ impl Dispatcher {
     /// The program under test.
     #[must_use]
     pub fn binary() -> PathBuf {
-        std::env::var_os("PGBATCH_BIN").map_or_else(|| repository().join("target/release/pgbatch"), PathBuf::from)
+        std::env::var_os("PGBATCH_BIN")
+            .map_or_else(|| repository().join("target/release/pgbatch"), PathBuf::from)
     }
 
     /// Starts one.

@@ -128,10 +128,14 @@ impl std::fmt::Display for Reason {
             Self::Paused => write!(f, "the queue is paused"),
             Self::ExecutorNotReady => write!(f, "the executor has not read its state yet"),
             Self::AtMaxParallel { max_parallel } => write!(f, "at max_parallel ({max_parallel})"),
-            Self::AtMaxPerKey { key, max_per_key } => write!(f, "key {key:?} is at max_per_key ({max_per_key})"),
+            Self::AtMaxPerKey { key, max_per_key } => {
+                write!(f, "key {key:?} is at max_per_key ({max_per_key})")
+            }
             Self::AtMaxStarts { until } => write!(f, "at max_starts until {until}"),
             Self::RetryDue { at } => write!(f, "retry due at {at}"),
-            Self::Refused { run, until } => write!(f, "the Job of run {run} was refused, next try at {until}"),
+            Self::Refused { run, until } => {
+                write!(f, "the Job of run {run} was refused, next try at {until}")
+            }
         }
     }
 }

@@ -26,7 +26,14 @@ mod tests {
 
     #[test]
     fn the_window_doubles_up_to_the_cap() {
-        let cases = [(1, 10_000), (2, 20_000), (3, 40_000), (9, 2_560_000), (10, 3_600_000), (4_000_000_000, 3_600_000)];
+        let cases = [
+            (1, 10_000),
+            (2, 20_000),
+            (3, 40_000),
+            (9, 2_560_000),
+            (10, 3_600_000),
+            (4_000_000_000, 3_600_000),
+        ];
         for (attempt, expected) in cases {
             assert_eq!(window_ms(10_000, 3_600_000, attempt), expected, "after attempt {attempt}");
         }

@@ -7,8 +7,8 @@ use pgbatch_core::plan::{Claim, Started};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{RunId, StoreView};
 use pgbatch_core::state::BatchState;
-use serde::de::DeserializeOwned;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -115,8 +115,7 @@ impl Store {
         check_contract(&client, url).await?;
         await_lead(&client).await?;
         client.batch_execute("LISTEN pgbatch").await.map_err(failed("LISTEN"))?;
-        let row =
-            client.query_one("SELECT pgbatch.lead()::text", &[]).await.map_err(failed("lead"))?;
+        let row = client.query_one("SELECT pgbatch.lead()::text", &[]).await.map_err(failed("lead"))?;
         let prepare = async |sql| client.prepare(sql).await.map_err(failed("PREPARE"));
         let calls = Calls {
             observe: prepare("SELECT pgbatch.observe($1)").await?,
@@ -125,7 +124,13 @@ impl Store {
             start_runs: prepare("SELECT pgbatch.start_runs($1)").await?,
             finish_runs: prepare("SELECT pgbatch.finish_runs($1)").await?,
         };
-        Ok(Self { installation: row.get(0), client, driven: sender_that_closes_with(driver), doorbell, calls })
+        Ok(Self {
+            installation: row.get(0),
+            client,
+            driven: sender_that_closes_with(driver),
+            doorbell,
+            calls,
+        })
     }
 
     /// Ends when somebody committed work, or when the session ended.

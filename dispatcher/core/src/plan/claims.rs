@@ -69,7 +69,8 @@ struct Candidate<'a> {
 impl<'a> Candidate<'a> {
     fn retry(r: &'a Retry) -> Self {
         let Retry { batch, priority, key, first_item, last_item, attempt, due_at: _ } = r;
-        let range = Claim { batch: *batch, first_item: *first_item, last_item: *last_item, attempt: *attempt };
+        let range =
+            Claim { batch: *batch, first_item: *first_item, last_item: *last_item, attempt: *attempt };
         Self { order: (Reverse(*priority), false, *batch, *first_item), key: key.as_deref(), range }
     }
 

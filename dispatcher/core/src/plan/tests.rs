@@ -80,7 +80,6 @@ fn world(queue: Queue, live: Vec<LiveRun>, jobs: Vec<JobView>) -> Snapshot {
     }
 }
 
-
 fn claimed(plan: &Plan) -> Vec<(BatchId, u32, u32, u32)> {
     plan.claims.iter().map(|c| (c.batch, c.first_item, c.last_item, c.attempt)).collect()
 }
@@ -145,7 +144,8 @@ fn a_paused_queue_starts_nothing_and_arms_no_timer_but_its_runs_end() {
 
 #[test]
 fn nothing_is_claimed_before_the_executor_knows_its_jobs() {
-    let mut w = world(Queue { fresh: vec![fresh(1, 1, 2)], ..queue() }, vec![live(7, RunState::Running)], vec![]);
+    let mut w =
+        world(Queue { fresh: vec![fresh(1, 1, 2)], ..queue() }, vec![live(7, RunState::Running)], vec![]);
     w.executor.synced = false;
     let plan = plan(&w);
     assert!(plan.is_empty(), "a missing Job means nothing yet: {plan:?}");
