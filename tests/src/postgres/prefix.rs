@@ -18,8 +18,7 @@ const SERVER_USER: &str = "postgres";
 /// The copy, with the extension in it.
 #[derive(Debug)]
 pub(super) struct Prefix {
-    /// Where everything is. Not in the checkout: the server's user may not be able to get there, and the path of a
-    /// Unix socket is short.
+    /// Where everything is.
     base: PathBuf,
     /// Its programs.
     pub(super) bin: PathBuf,
@@ -42,11 +41,10 @@ impl Prefix {
         let as_root = std::fs::metadata("/proc/self")?.uid() == 0;
         let mut hash = DefaultHasher::new();
         (repository(), &installed, as_root).hash(&mut hash);
-        let base = Path::new("/var/tmp").join(format!("pgbatch-{:016x}", hash.finish()));
+        let base = choose_base(hash.finish(), as_root)?;
         let prefix = Self { bin: installed.moved(&installed.bin, &base), base, as_root };
 
         // Other test processes may be at it.
-        create_dir_all(&prefix.base)?;
         let lock = File::create(prefix.base.join("lock"))?;
         lock.lock()?;
         installed.copy_to(&prefix.base)?;
@@ -126,6 +124,30 @@ impl Prefix {
         command.args(&words[1..]).env_remove("RUST_BACKTRACE").current_dir("/");
         command
     }
+}
+
+/// Under `target/`, if the server's user gets there and the paths of Unix sockets in it are short enough (107 bytes);
+/// else under `/var/tmp`.
+fn choose_base(hash: u64, as_root: bool) -> io::Result<PathBuf> {
+    const SOCKET: usize = "/servers/4194304-99/.s.PGSQL.65535".len();
+    let name = format!("{:08x}", hash >> 32);
+    let base = repository().join("target/postgres").join(&name);
+    create_dir_all(&base)?;
+    let mut test = Command::new("setpriv");
+    test.args([
+        &format!("--reuid={SERVER_USER}"),
+        &format!("--regid={SERVER_USER}"),
+        "--clear-groups",
+        "test",
+        "-x",
+    ]);
+    let reachable = !as_root || test.arg(&base).status()?.success();
+    if reachable && base.as_os_str().len() + SOCKET <= 107 {
+        return Ok(base);
+    }
+    let base = Path::new("/var/tmp").join(format!("pgbatch-{name}"));
+    create_dir_all(&base)?;
+    Ok(base)
 }
 
 /// The installed PostgreSQL.
