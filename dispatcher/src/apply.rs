@@ -16,7 +16,7 @@ use crate::store::{Store, StoreError};
 /// # Errors
 /// The session with PostgreSQL broke; what was not done is planned again.
 pub(crate) async fn apply(
-    plan: Plan,
+    plan: &Plan,
     seen: &Snapshot,
     store: &Store,
     executor: &Executor,
@@ -26,21 +26,21 @@ pub(crate) async fn apply(
         record_ends(ends, seen, store, executor).await?;
     }
     if !running.is_empty() {
-        store.start_runs(&running).await?;
+        store.start_runs(running).await?;
     }
     if !starts.is_empty() {
-        for spec in store.run_specs(&starts).await? {
+        for spec in store.run_specs(starts).await? {
             start(spec, executor);
         }
     }
     if !claims.is_empty() {
-        claim(&claims, store, executor).await?;
+        claim(claims, store, executor).await?;
     }
-    for run in stops {
+    for &run in stops {
         info!(run, queue = queue_of(seen, run), batch = batch_of(seen, run), "stopping the Job");
         executor.stop(run);
     }
-    for run in removals {
+    for &run in removals {
         executor.remove(run);
     }
     Ok(())
@@ -67,12 +67,12 @@ fn start(spec: RunSpec, executor: &Executor) {
 }
 
 async fn record_ends(
-    ends: Vec<End>,
+    ends: &[End],
     seen: &Snapshot,
     store: &Store,
     executor: &Executor,
 ) -> Result<(), StoreError> {
-    let outcomes: Vec<Outcome> = ends.into_iter().map(outcome).collect();
+    let outcomes: Vec<Outcome> = ends.iter().cloned().map(outcome).collect();
     let closed = store.finish_runs(&outcomes).await?;
     for outcome in &outcomes {
         tell_end(outcome, seen);

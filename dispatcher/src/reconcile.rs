@@ -28,6 +28,10 @@ use crate::store::{Store, StoreError};
 const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 const RECONNECT_LAST: Duration = Duration::from_secs(10);
 
+/// PostgreSQL's functions leave out what another session keeps locked (an open transaction that called
+/// `cancel_batch()` or `complete_item()`), and a rollback of it rings nothing: look again after this.
+const LOCKED_PAUSE: Duration = Duration::from_secs(1);
+
 /// Why the dispatcher gives up.
 #[derive(Debug, thiserror::Error)]
 pub enum DispatchError {
@@ -114,6 +118,7 @@ async fn pass(
     executor: &Executor,
     last_told: &mut Vec<String>,
 ) -> Result<Option<Instant>, DispatchError> {
+    let mut done = Plan::default();
     loop {
         let observed_at = Instant::now();
         let seen = observe(store, executor).await?;
@@ -122,7 +127,12 @@ async fn pass(
         if plan.is_empty() {
             return Ok(plan.wake_at.map(|at| observed_at + until(seen.store.now, at)));
         }
-        apply(plan, &seen, store, executor).await?;
+        if plan == done {
+            debug!(again_in = ?LOCKED_PAUSE, "the last pass changed nothing: rows are locked by others");
+            return Ok(Some(observed_at + LOCKED_PAUSE));
+        }
+        apply(&plan, &seen, store, executor).await?;
+        done = plan;
     }
 }
 

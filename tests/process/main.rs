@@ -322,6 +322,39 @@ async fn a_run_over_its_time_is_stopped_and_its_item_fails_with_the_reason() -> 
 }
 
 #[tokio::test]
+async fn a_run_that_somebody_has_locked_is_recorded_later_and_holds_nobody_else_up() -> Tested {
+    let mut world = World::new("locked").await?;
+    let gate = world.dir.join("gate");
+    shell_queue(&world, "gated", &format!("until [ -e {} ]; do sleep 0.1; done", gate.display()), "").await?;
+    shell_queue(&world, "free", "exit 0", "").await?;
+    let dispatcher = world.dispatcher(&[])?;
+    let locked = enqueue(&world, "gated", json!({})).await?;
+    until("the run to be running", SOON, async || {
+        one::<String>(&world, "SELECT state FROM pgbatch.runs WHERE batch_id = $1", locked)
+            .await
+            .filter(|s| s == "running")
+    })
+    .await;
+    let other = world.database.connect().await?;
+    let open = world.client.transaction().await?;
+    open.execute("SELECT 1 FROM pgbatch.run WHERE batch_id = $1 FOR UPDATE", &[&locked]).await?;
+    std::fs::write(&gate, "")?;
+    until("the dispatcher to notice the lock", SOON, async || {
+        dispatcher.logged().ok().filter(|log| log.contains("rows are locked by others"))
+    })
+    .await;
+    let free: i64 = other.query_one("SELECT pgbatch.enqueue('free')", &[]).await?.get(0);
+    until("the other queue to go on", SOON, async || {
+        let row = other.query_one("SELECT state FROM pgbatch.batches WHERE id = $1", &[&free]).await.ok()?;
+        Some(()).filter(|()| row.get::<_, &str>(0) == "succeeded")
+    })
+    .await;
+    open.rollback().await?;
+    until_state(&world, locked, "succeeded", SOON).await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn one_run_may_have_several_items() -> Tested {
     let world = World::new("several").await?;
     let trace = world.dir.join("trace");
@@ -369,5 +402,7 @@ async fn the_log_lines_name_queue_batch_and_run_and_never_the_token() -> Tested 
         assert_eq!((&line["queue"], &line["batch"]), (&json!("logged"), &json!(batch)), "{message}: {log}");
         assert!(line["run"].is_i64(), "{message}: {line}");
     }
+    let token: String = world.client.query_one("SELECT token::text FROM pgbatch.run", &[]).await?.get(0);
+    assert!(!log.contains(&token));
     Ok(())
 }
