@@ -55,6 +55,7 @@ test-process: build ## The whole path with local processes
 	cargo test -p e2e --test process
 
 test-cluster: build cluster images ## The whole path on the real cluster
+	PGBATCH_TEST_KUBECONFIG=$(CURDIR)/target/cluster/kubeconfig cargo test -p pgbatch-dispatcher --test kubernetes
 	cargo test -p e2e --test cluster -- --test-threads=1
 
 bench: build cluster images ## Insert to Job created, beside a bare POST of the same Job

@@ -3,7 +3,7 @@
 //! The Jobs are suspended, so that no pod of an earlier one takes the processors from a later one. "Created" is the
 //! moment at which the API server had answered the POST, by its audit log; the clocks are one machine's.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::time::{Duration, Instant};
 
 use e2e::cluster::Cluster;
@@ -62,6 +62,7 @@ async fn client(cluster: &Cluster) -> Result<kube::Client, Failed> {
 
 /// One enqueue, until its Job is created. Returns the time, and the Job as the server has it.
 async fn insert(world: &World, cluster: &Cluster, jobs: &Api<Job>) -> Result<(Duration, Job), Failed> {
+    let logged = std::fs::metadata(cluster.audit_log())?.len();
     let started = Timestamp::now();
     let batch: i64 =
         world.client.query_one("SELECT pgbatch.enqueue('bench', '{\"n\": 1}')", &[]).await?.get(0);
@@ -72,13 +73,14 @@ async fn insert(world: &World, cluster: &Cluster, jobs: &Api<Job>) -> Result<(Du
     .await;
     let name = format!("bench-{run}");
     let created =
-        until("the record of the POST", Duration::from_secs(10), async || created_at(cluster, &name)).await;
+        until("the record of the POST", Duration::from_secs(10), async || created_at(cluster, &name, logged)).await;
     Ok((created.duration_since(started).try_into()?, jobs.get(&name).await?))
 }
 
-/// When the API server had answered the POST of this Job.
-fn created_at(cluster: &Cluster, name: &str) -> Option<Timestamp> {
-    let log = std::fs::File::open(cluster.audit_log()).ok()?;
+/// When the API server had answered the POST of this Job, by its log from byte `from` on.
+fn created_at(cluster: &Cluster, name: &str, from: u64) -> Option<Timestamp> {
+    let mut log = std::fs::File::open(cluster.audit_log()).ok()?;
+    log.seek(SeekFrom::Start(from)).ok()?;
     BufReader::new(log)
         .lines()
         .map_while(Result::ok)
