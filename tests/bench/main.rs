@@ -73,7 +73,8 @@ async fn insert(world: &World, cluster: &Cluster, jobs: &Api<Job>) -> Result<(Du
     .await;
     let name = format!("bench-{run}");
     let created =
-        until("the record of the POST", Duration::from_secs(10), async || created_at(cluster, &name, logged)).await;
+        until("the record of the POST", Duration::from_secs(10), async || created_at(cluster, &name, logged))
+            .await;
     Ok((created.duration_since(started).try_into()?, jobs.get(&name).await?))
 }
 

@@ -189,6 +189,26 @@ async fn the_termination_message_is_the_result_or_the_error_and_values_are_data(
 }
 
 #[tokio::test]
+async fn people_look_into_it_by_kubectl_logs_and_exec_and_pods_have_dns() -> Tested {
+    let on = OnCluster::new("look").await?;
+    let line = "nslookup kubernetes.default.svc.cluster.local && echo resolved; until [ -e /tmp/go ]; do sleep 1; done";
+    on.shell_queue("talk", line, "").await?;
+    let _dispatcher = on.dispatcher()?;
+    let batch = on.enqueue("talk", json!({})).await?;
+    let namespace = on.namespace.name.as_str();
+    until("the pod to speak", SOON, async || {
+        on.cluster
+            .kubectl(&["logs", "--namespace", namespace, "job/talk-1"])
+            .ok()
+            .filter(|log| log.contains("resolved"))
+    })
+    .await;
+    on.cluster.kubectl(&["exec", "--namespace", namespace, "job/talk-1", "--", "touch", "/tmp/go"])?;
+    on.until_state(batch, "succeeded", SOON).await;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_job_deleted_by_hand_is_lost_and_its_item_retried() -> Tested {
     let on = OnCluster::new("deleted").await?;
     on.shell_queue("once", "[ $PGBATCH_ATTEMPT -gt 1 ] || sleep 1000", ", retry_backoff => '100 ms'").await?;

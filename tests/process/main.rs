@@ -308,6 +308,32 @@ async fn a_cancelled_batch_stops_its_processes() -> Tested {
 }
 
 #[tokio::test]
+async fn sigterm_cancels_the_statement_of_an_sql_run_and_nothing_of_it_stays() -> Tested {
+    let world = World::new("sql_cancel").await?;
+    world
+        .client
+        .batch_execute(
+            "CREATE TABLE trace (item jsonb); CREATE PROCEDURE dawdle(item jsonb) LANGUAGE plpgsql AS \
+             $$ BEGIN INSERT INTO trace VALUES (item); PERFORM pg_sleep(1000); END $$; \
+             SELECT pgbatch.create_queue('dawdle', sql => 'CALL dawdle($1)')",
+        )
+        .await?;
+    let _dispatcher = world.dispatcher(&[])?;
+    let batch = enqueue(&world, "dawdle", json!({})).await?;
+    let asleep = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                  AND application_name LIKE 'pgbatch run-sql%' AND wait_event = 'PgSleep' AND $1::bigint > 0";
+    until("the statement to run", SOON, async || one::<i64>(&world, asleep, batch).await.filter(|n| *n == 1))
+        .await;
+    world.client.execute("SELECT pgbatch.cancel_batch($1)", &[&batch]).await?;
+    until_state(&world, batch, "cancelled", SOON).await;
+    until("the statement to end", SOON, async || one::<i64>(&world, asleep, batch).await.filter(|n| *n == 0))
+        .await;
+    let rows: i64 = world.client.query_one("SELECT count(*) FROM trace", &[]).await?.get(0);
+    assert_eq!(rows, 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_run_over_its_time_is_stopped_and_its_item_fails_with_the_reason() -> Tested {
     let world = World::new("timeout").await?;
     shell_queue(&world, "slow", "exec sleep 1000", ", run_timeout => '200 ms', max_attempts => 1").await?;
