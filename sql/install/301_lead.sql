@@ -16,14 +16,6 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
     SELECT pg_try_advisory_lock(pgbatch.leader_key())
 $$;
 
--- pgbatch.await_lead: takes the lock, and waits for it as long as it takes.
---
--- Locks:       the leader's, until the session ends
-CREATE FUNCTION pgbatch.await_lead() RETURNS void
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT pg_advisory_lock(pgbatch.leader_key())
-$$;
-
 -- pgbatch.lead: who this database is to a cluster.
 --
 -- Returns:     the id of the installation
@@ -34,5 +26,4 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
     SELECT i.id FROM pgbatch.installation i;
 $$;
 COMMENT ON FUNCTION pgbatch.try_lead IS 'Dispatcher: takes the leader''s lock if it is free';
-COMMENT ON FUNCTION pgbatch.await_lead IS 'Dispatcher: waits for the leader''s lock';
 COMMENT ON FUNCTION pgbatch.lead IS 'Dispatcher: the id of the installation';
