@@ -23,7 +23,7 @@ pub(crate) async fn apply(
 ) -> Result<(), StoreError> {
     let Plan { ends, running, stops, starts, claims, removals, held: _, wake_at: _ } = plan;
     if !ends.is_empty() {
-        record_ends(ends, seen, store, executor).await?;
+        record_ends(ends, seen, store).await?;
     }
     if !running.is_empty() {
         store.start_runs(running).await?;
@@ -41,6 +41,8 @@ pub(crate) async fn apply(
         executor.stop(run);
     }
     for &run in removals {
+        // Not live any more, so its end is recorded, by whichever session.
+        executor.forget(run);
         executor.remove(run);
     }
     Ok(())
@@ -66,22 +68,24 @@ fn start(spec: RunSpec, executor: &Executor) {
     executor.start(spec);
 }
 
-async fn record_ends(
-    ends: &[End],
-    seen: &Snapshot,
-    store: &Store,
-    executor: &Executor,
-) -> Result<(), StoreError> {
+async fn record_ends(ends: &[End], seen: &Snapshot, store: &Store) -> Result<(), StoreError> {
     let outcomes: Vec<Outcome> = ends.iter().cloned().map(outcome).collect();
     let closed = store.finish_runs(&outcomes).await?;
     for outcome in &outcomes {
         tell_end(outcome, seen);
-        executor.forget(outcome.run);
     }
     for batch in closed {
         info!(queue = batch.queue, batch = batch.id, label = batch.label, state = %batch.state, "the batch ended");
     }
     Ok(())
+}
+
+/// Lets the executor forget the ends that are recorded. A run whose row another session had locked was left out and is
+/// still live: what its Job said must last until it is recorded.
+pub(crate) fn forget_recorded(done: &Plan, seen: &Snapshot, executor: &Executor) {
+    for end in done.ends.iter().filter(|end| live(seen, end.run).is_none()) {
+        executor.forget(end.run);
+    }
 }
 
 fn tell_end(outcome: &Outcome, seen: &Snapshot) {

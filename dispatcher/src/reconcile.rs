@@ -18,7 +18,7 @@ use pgbatch_core::snapshot::{JobPhase, Snapshot, StoreView};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
-use crate::apply::apply;
+use crate::apply::{apply, forget_recorded};
 use crate::config::Config;
 use crate::executor::{Executor, ExecutorError};
 use crate::shutdown::Shutdown;
@@ -122,6 +122,7 @@ async fn pass(
     loop {
         let observed_at = Instant::now();
         let seen = observe(store, executor).await?;
+        forget_recorded(&done, &seen, executor);
         let plan = plan(&seen);
         tell_what_is_held(&plan, last_told);
         if plan.is_empty() {

@@ -351,7 +351,11 @@ async fn a_run_over_its_time_is_stopped_and_its_item_fails_with_the_reason() -> 
 async fn a_run_that_somebody_has_locked_is_recorded_later_and_holds_nobody_else_up() -> Tested {
     let mut world = World::new("locked").await?;
     let gate = world.dir.join("gate");
-    shell_queue(&world, "gated", &format!("until [ -e {} ]; do sleep 0.1; done", gate.display()), "").await?;
+    let line = format!(
+        "until [ -e {} ]; do sleep 0.1; done; echo '{{\"said\": 1}}' > \"$PGBATCH_TERMINATION_LOG\"",
+        gate.display()
+    );
+    shell_queue(&world, "gated", &line, "").await?;
     shell_queue(&world, "free", "exit 0", "").await?;
     let dispatcher = world.dispatcher(&[])?;
     let locked = enqueue(&world, "gated", json!({})).await?;
@@ -377,6 +381,12 @@ async fn a_run_that_somebody_has_locked_is_recorded_later_and_holds_nobody_else_
     .await;
     open.rollback().await?;
     until_state(&world, locked, "succeeded", SOON).await;
+    let result = "SELECT result FROM pgbatch.items WHERE batch_id = $1";
+    assert_eq!(
+        one::<Value>(&world, result, locked).await,
+        Some(json!({"said": 1})),
+        "what it said is not lost"
+    );
     Ok(())
 }
 
