@@ -3,7 +3,7 @@
 use pgbatch_core::plan::{Claim, End, Plan};
 use pgbatch_core::retry::delay_ms;
 use pgbatch_core::run::{Outcome, RunSpec};
-use pgbatch_core::snapshot::{LiveRun, Snapshot};
+use pgbatch_core::snapshot::{LiveRun, RunId, Snapshot};
 use pgbatch_core::state::RunState;
 use serde_json::Value;
 use tracing::{info, warn};
@@ -18,15 +18,19 @@ use crate::store::{Store, StoreError};
 pub(crate) async fn apply(
     plan: &Plan,
     seen: &Snapshot,
-    store: &Store,
-    executor: &Executor,
+    store: &impl Store,
+    executor: &impl Executor,
 ) -> Result<(), StoreError> {
-    let Plan { ends, running, stops, starts, claims, removals, held: _, wake_at: _ } = plan;
+    let Plan { ends, running, notes, stops, strays, starts, claims, removals, prune, held: _, wake_at: _ } =
+        plan;
     if !ends.is_empty() {
         record_ends(ends, seen, store).await?;
     }
     if !running.is_empty() {
         store.start_runs(running).await?;
+    }
+    if !notes.is_empty() {
+        store.note_runs(notes).await?;
     }
     if !starts.is_empty() {
         for spec in store.run_specs(starts).await? {
@@ -40,22 +44,43 @@ pub(crate) async fn apply(
         info!(run, queue = queue_of(seen, run), batch = batch_of(seen, run), "stopping the Job");
         executor.stop(run);
     }
+    stop_strays(strays, store, executor).await?;
     for &run in removals {
         // Not live any more, so its end is recorded, by whichever session.
         executor.forget(run);
         executor.remove(run);
     }
+    if *prune {
+        store.prune().await?;
+    }
     Ok(())
 }
 
-async fn claim(claims: &[Claim], store: &Store, executor: &Executor) -> Result<(), StoreError> {
+/// PostgreSQL is asked again, after the Jobs were seen: a Job is created after its claim has committed, so a run that
+/// is not live now never will be. A dispatcher that lost the lead gets no answer, and stops nothing of its successor's.
+async fn stop_strays(
+    strays: &[RunId],
+    store: &impl Store,
+    executor: &impl Executor,
+) -> Result<(), StoreError> {
+    if strays.is_empty() {
+        return Ok(());
+    }
+    for run in store.over_runs(strays).await? {
+        warn!(run, "stopping a Job whose run is over");
+        executor.stop(run);
+    }
+    Ok(())
+}
+
+async fn claim(claims: &[Claim], store: &impl Store, executor: &impl Executor) -> Result<(), StoreError> {
     for spec in store.claim(claims).await? {
         start(spec, executor);
     }
     Ok(())
 }
 
-fn start(spec: RunSpec, executor: &Executor) {
+fn start(spec: RunSpec, executor: &impl Executor) {
     info!(
         queue = spec.queue,
         batch = spec.batch,
@@ -68,7 +93,7 @@ fn start(spec: RunSpec, executor: &Executor) {
     executor.start(spec);
 }
 
-async fn record_ends(ends: &[End], seen: &Snapshot, store: &Store) -> Result<(), StoreError> {
+async fn record_ends(ends: &[End], seen: &Snapshot, store: &impl Store) -> Result<(), StoreError> {
     let outcomes: Vec<Outcome> = ends.iter().cloned().map(outcome).collect();
     let closed = store.finish_runs(&outcomes).await?;
     for outcome in &outcomes {
@@ -82,7 +107,7 @@ async fn record_ends(ends: &[End], seen: &Snapshot, store: &Store) -> Result<(),
 
 /// Lets the executor forget the ends that are recorded. A run whose row another session had locked was left out and is
 /// still live: what its Job said must last until it is recorded.
-pub(crate) fn forget_recorded(done: &Plan, seen: &Snapshot, executor: &Executor) {
+pub(crate) fn forget_recorded(done: &Plan, seen: &Snapshot, executor: &impl Executor) {
     for end in done.ends.iter().filter(|end| live(seen, end.run).is_none()) {
         executor.forget(end.run);
     }
@@ -124,6 +149,7 @@ fn outcome(end: End) -> Outcome {
         message: ending.message,
         result,
         retry_in_ms: delay_ms(retry_window_ms, fastrand::f64()),
+        disrupted: ending.disrupted,
     }
 }
 

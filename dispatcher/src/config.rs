@@ -1,5 +1,6 @@
 //! Settings, from flags to what the parts take. Every flag is also an environment variable `PGBATCH_<FLAG>`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -61,6 +62,10 @@ pub struct DispatchArgs {
     /// Folder for the state of local processes (executor process); default: one per user.
     #[arg(long, env = "PGBATCH_PROCESS_DIR", value_name = "DIR")]
     pub process_dir: Option<PathBuf>,
+    /// Address and port of the pages /healthz and /readyz, e.g. 127.0.0.1:8080; default: none. Nobody has to log in
+    /// to read them.
+    #[arg(long, env = "PGBATCH_LISTEN", value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
     /// How to log.
     #[command(flatten)]
     pub log: LogArgs,
@@ -73,18 +78,29 @@ pub struct Config {
     pub database_url: DatabaseUrl,
     /// Where runs run.
     pub executor: ExecutorConfig,
+    /// Where to serve pages.
+    pub listen: Option<SocketAddr>,
 }
 
 impl From<DispatchArgs> for Config {
     fn from(args: DispatchArgs) -> Self {
         // No `..`: a flag that is forgotten here does not compile.
-        let DispatchArgs { database, executor, namespace, sql_image, sql_secret, process_dir, log: _ } = args;
+        let DispatchArgs {
+            database,
+            executor,
+            namespace,
+            sql_image,
+            sql_secret,
+            process_dir,
+            listen,
+            log: _,
+        } = args;
         let executor = match executor {
             ExecutorKind::Kubernetes => {
                 ExecutorConfig::Kubernetes(KubernetesConfig { namespace, sql_image, sql_secret })
             }
             ExecutorKind::Process => ExecutorConfig::Process(ProcessConfig { dir: process_dir }),
         };
-        Self { database_url: database.database_url, executor }
+        Self { database_url: database.database_url, executor, listen }
     }
 }

@@ -2,6 +2,7 @@
 
 mod apply;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod executor;
 pub mod reconcile;
@@ -9,3 +10,4 @@ pub mod run_sql;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod web;

@@ -19,10 +19,12 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use crate::apply::{apply, forget_recorded};
+use crate::clock;
 use crate::config::Config;
-use crate::executor::{Executor, ExecutorError};
+use crate::executor::{Executor, ExecutorError, Executors};
 use crate::shutdown::Shutdown;
-use crate::store::{Store, StoreError};
+use crate::store::{Database, Session, Store, StoreError};
+use crate::web::Health;
 
 /// Between two tries to reach PostgreSQL: doubling from the first to the last.
 const RECONNECT_FIRST: Duration = Duration::from_millis(100);
@@ -50,60 +52,80 @@ pub enum DispatchError {
 ///
 /// # Errors
 /// Only what no retry mends: another contract version, no cluster configuration, another database.
-pub async fn dispatch(config: &Config, mut shutdown: Shutdown) -> Result<(), DispatchError> {
-    let mut executor: Option<(String, Executor)> = None;
+pub async fn dispatch(config: &Config, mut shutdown: Shutdown, health: &Health) -> Result<(), DispatchError> {
+    tokio::select! {
+        biased;
+        () = shutdown.requested() => {
+            info!("stopping; running Jobs go on");
+            Ok(())
+        }
+        error = serve(&config.database_url, &config.executor, health) => {
+            error!(%error, "giving up");
+            Err(error)
+        }
+    }
+}
+
+/// Dispatches for ever, session after session. It may be dropped at any of its awaits: nothing but memory is lost.
+/// Returns why it gives up, which is only what no retry mends.
+pub async fn serve<E: Executors>(database: &impl Database, executors: &E, health: &Health) -> DispatchError {
+    let mut executor: Option<(String, E::Executor)> = None;
     let mut pause = RECONNECT_FIRST;
     loop {
-        let ended = tokio::select! {
-            () = shutdown.requested() => {
-                info!("stopping; running Jobs go on");
-                return Ok(());
-            }
-            ended = session(config, &mut executor, &mut pause) => ended,
-        };
-        match ended {
+        health.connecting(None);
+        match session(database, executors, &mut executor, &mut pause, health).await {
             Err(DispatchError::Store(error)) if error.may_pass() => {
                 warn!(%error, retry_in = ?pause, "no session with PostgreSQL");
+                health.connecting(Some(error.to_string()));
             }
-            Err(error) => {
-                error!(%error, "giving up");
-                return Err(error);
+            Err(error) => return error,
+            Ok(()) => {
+                warn!(retry_in = ?pause, "the session with PostgreSQL ended");
+                health.connecting(Some("the connection broke".to_owned()));
             }
-            Ok(()) => warn!(retry_in = ?pause, "the session with PostgreSQL ended"),
         }
-        tokio::select! {
-            () = shutdown.requested() => return Ok(()),
-            () = tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}
-        }
+        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         pause = (pause * 2).min(RECONNECT_LAST);
     }
 }
 
 /// One session with PostgreSQL, from the lead to the loss of the connection.
-async fn session(
-    config: &Config,
-    executor: &mut Option<(String, Executor)>,
+async fn session<E: Executors>(
+    database: &impl Database,
+    executors: &E,
+    executor: &mut Option<(String, E::Executor)>,
     pause: &mut Duration,
+    health: &Health,
 ) -> Result<(), DispatchError> {
-    let store = Store::lead(&config.database_url).await?;
+    let store = database.lead(health).await?;
     let executor = match executor {
-        Some((installation, executor)) if *installation == store.installation => executor,
+        Some((installation, executor)) if installation == store.installation() => executor,
         Some(_) => return Err(DispatchError::OtherDatabase),
         None => {
-            let made = Executor::new(&config.executor, &store.installation).await?;
-            &executor.insert((store.installation.clone(), made)).1
+            let made = executors.open(store.installation()).await?;
+            &executor.insert((store.installation().to_owned(), made)).1
         }
     };
-    info!(database = %config.database_url.target(), executor = executor.kind(), "dispatching");
+    info!(database = %database.target(), executor = executor.kind(), "dispatching");
     *pause = RECONNECT_FIRST;
     let mut last_told = Vec::new();
     loop {
-        let next = pass(&store, executor, &mut last_told).await?;
-        tokio::select! {
-            () = store.rung() => debug!("woken by a commit"),
-            () = executor.changed() => debug!("woken by the executor"),
-            () = sleep_until(next.unwrap_or_else(far_future)), if next.is_some() => debug!("woken by a due time"),
-            () = store.closed() => return Ok(()),
+        let next = pass(&store, executor, &mut last_told, health).await?;
+        health.leading(executor.unsynced());
+        loop {
+            tokio::select! {
+                // In this order, so that a simulation replays; each that is ready leads to a whole pass anyway.
+                biased;
+                () = store.closed() => return Ok(()),
+                () = store.rung() => debug!("woken by a commit"),
+                () = executor.changed() => debug!("woken by the executor"),
+                () = sleep_until(next.unwrap_or_else(far_future)), if next.is_some() => debug!("woken by a due time"),
+                () = health.asked() => {
+                    health.leading(executor.unsynced());
+                    continue;
+                }
+            }
+            break;
         }
     }
 }
@@ -114,12 +136,14 @@ fn far_future() -> Instant {
 
 /// Observes, plans and applies until nothing is left to do now. Returns when to come back at the latest.
 async fn pass(
-    store: &Store,
-    executor: &Executor,
+    store: &impl Store,
+    executor: &impl Executor,
     last_told: &mut Vec<String>,
+    health: &Health,
 ) -> Result<Option<Instant>, DispatchError> {
     let mut done = Plan::default();
     loop {
+        health.working();
         let observed_at = Instant::now();
         let seen = observe(store, executor).await?;
         forget_recorded(&done, &seen, executor);
@@ -132,12 +156,13 @@ async fn pass(
             debug!(again_in = ?LOCKED_PAUSE, "the last pass changed nothing: rows are locked by others");
             return Ok(Some(observed_at + LOCKED_PAUSE));
         }
+        health.working();
         apply(&plan, &seen, store, executor).await?;
         done = plan;
     }
 }
 
-async fn observe(store: &Store, executor: &Executor) -> Result<Snapshot, DispatchError> {
+async fn observe(store: &impl Store, executor: &impl Executor) -> Result<Snapshot, DispatchError> {
     // The history limits of a queue are needed for as long as it has ended Jobs, its work may be over.
     let with_history: BTreeSet<String> = executor
         .view()
@@ -149,7 +174,7 @@ async fn observe(store: &Store, executor: &Executor) -> Result<Snapshot, Dispatc
     let store_view: StoreView = store.observe(&Vec::from_iter(with_history)).await?;
     executor.watch_namespaces(&store_view.namespaces);
     // Viewed last: it must know whether those namespaces have been read.
-    Ok(Snapshot { store: store_view, executor: executor.view(), local_now: Timestamp::now() })
+    Ok(Snapshot { store: store_view, executor: executor.view(), local_now: clock::now() })
 }
 
 /// How long from `now` to `at`, both by the database's clock; a little later, never earlier.

@@ -12,6 +12,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use pgbatch_core::run::RunSpec;
 use pgbatch_core::snapshot::{Ending, JobPhase, JobView, RunId};
+use pgbatch_dispatcher::executor::Executor;
 use pgbatch_dispatcher::executor::kubernetes::{Kubernetes, KubernetesConfig};
 use serde_json::{Value, json};
 
@@ -49,7 +50,7 @@ impl Cluster {
         let executor = Kubernetes::connect_to(self.config.clone(), &config, INSTALLATION).unwrap();
         executor.watch_namespaces(&BTreeSet::new());
         let synced = async {
-            while !executor.view().synced {
+            while !executor.view().has_read(None) {
                 executor.changed().await;
             }
         };
@@ -288,5 +289,5 @@ async fn without_an_api_server_starts_are_tried_again() {
     assert!(!executor.watch_namespaces(&BTreeSet::new()));
     executor.start(shell(1, "true"));
     until(&executor, 1, "was refused", |job| matches!(job.phase, JobPhase::Refused { .. })).await;
-    assert!(!executor.view().synced);
+    assert!(!executor.view().has_read(None));
 }

@@ -8,6 +8,9 @@
 //! ```
 //!
 //! The number is read before the look, so a commit that the look missed has changed it, and the sleep ends at once.
+//! A server has one of each name, in it a place for each database, or for a few of them together: then a ring wakes the
+//! sleepers of the others for a look in vain.
+//!
 //! No library is preloaded for it: up to PostgreSQL 16 the few bytes come out of the slack that every server has for
 //! late comers, from 17 on out of the registry of dynamic shared memory. A ring lost with a crash of the server is no
 //! loss, as all its sleepers are gone too; the number then starts again, so it is compared for equality only.
@@ -20,11 +23,21 @@ use std::thread::LocalKey;
 use std::time::{Duration, Instant};
 
 use pgrx::callbacks::{PgXactCallbackEvent, register_xact_callback};
-use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
 
 /// What all backends share.
 #[repr(C)]
 struct Shared {
+    places: [Place; PLACES],
+}
+
+/// Few servers have more databases with pgbatch, and each place costs some of the server's little slack.
+const PLACES: usize = 32;
+
+/// The bell of a database.
+#[repr(C)]
+struct Place {
     seq: AtomicU64,
     rung: UnsafeCell<pg_sys::ConditionVariable>,
 }
@@ -33,30 +46,30 @@ struct Shared {
 pub(crate) struct Bell {
     /// Names the memory. A changed layout needs a new name: a running server keeps the old one.
     name: &'static CStr,
-    shared: Cell<Option<&'static Shared>>,
+    place: Cell<Option<&'static Place>>,
     armed: Cell<bool>,
 }
 
 impl Bell {
     pub(crate) const fn new(name: &'static CStr) -> Self {
-        Self { name, shared: Cell::new(None), armed: Cell::new(false) }
+        Self { name, place: Cell::new(None), armed: Cell::new(false) }
     }
 
     /// How often it has rung.
     pub(crate) fn seq(&self) -> u64 {
-        self.shared().seq.load(Ordering::SeqCst)
+        self.place().seq.load(Ordering::SeqCst)
     }
 
     /// Sleeps until it has rung since `seq` was read, or the time is over. Queries that are cancelled wake up.
     pub(crate) fn sleep(&self, seq: u64, timeout: Option<Duration>) {
-        let shared = self.shared();
+        let place = self.place();
         let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
         // SAFETY: `rung` was initialised by the first backend. An error inside (a cancelled query) leaves through
         // pgrx's guard, and PostgreSQL's own clean-up takes this backend off the list of sleepers.
         unsafe {
-            pg_sys::ConditionVariablePrepareToSleep(shared.rung.get());
-            while shared.seq.load(Ordering::SeqCst) == seq {
-                if sleep_once(shared, deadline).is_break() {
+            pg_sys::ConditionVariablePrepareToSleep(place.rung.get());
+            while place.seq.load(Ordering::SeqCst) == seq {
+                if sleep_once(place, deadline).is_break() {
                     break;
                 }
             }
@@ -64,10 +77,11 @@ impl Bell {
         }
     }
 
-    /// Rings when, and only when, the current transaction commits; once, however often it was armed.
+    /// Rings when, and only when, the current transaction commits; once, however often it was armed. A subtransaction
+    /// that armed it and was rolled back rings all the same.
     pub(crate) fn arm(bell: &'static LocalKey<Self>) {
         let armed = bell.with(|b| {
-            b.shared(); // Attached now, as nothing may fail after the commit.
+            b.place(); // Attached now, as nothing may fail after the commit.
             b.armed.replace(true)
         });
         if armed {
@@ -75,31 +89,46 @@ impl Bell {
         }
         register_xact_callback(PgXactCallbackEvent::Commit, || bell.with(Self::ring_if_armed));
         register_xact_callback(PgXactCallbackEvent::Abort, || bell.with(|b| b.armed.set(false)));
-        // COMMIT PREPARED runs elsewhere, without callbacks: whoever prepares a transaction does not ring.
-        register_xact_callback(PgXactCallbackEvent::Prepare, || bell.with(|b| b.armed.set(false)));
+        register_xact_callback(PgXactCallbackEvent::PrePrepare, || bell.with(Self::refuse_if_armed));
+    }
+
+    /// COMMIT PREPARED runs in any backend, without callbacks: nobody would ring.
+    fn refuse_if_armed(&self) {
+        if self.armed.get() {
+            ErrorReport::new(
+                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                "cannot prepare a transaction that has changed a queue of pgbatch",
+                "arm",
+            )
+            .set_hint("Commit it in one phase: its commit is what wakes the dispatcher.")
+            .report(PgLogLevel::ERROR);
+        }
     }
 
     fn ring_if_armed(&self) {
         if self.armed.replace(false) {
-            let shared = self.shared();
-            shared.seq.fetch_add(1, Ordering::SeqCst);
+            let place = self.place();
+            place.seq.fetch_add(1, Ordering::SeqCst);
             // SAFETY: `rung` was initialised by the first backend; waking takes a spinlock and cannot fail.
-            unsafe { pg_sys::ConditionVariableBroadcast(shared.rung.get()) }
+            unsafe { pg_sys::ConditionVariableBroadcast(place.rung.get()) }
         }
     }
 
-    fn shared(&self) -> &'static Shared {
-        self.shared.get().unwrap_or_else(|| {
+    fn place(&self) -> &'static Place {
+        self.place.get().unwrap_or_else(|| {
             // SAFETY: the memory lives as long as the server, and `attach` has initialised it.
             let shared = unsafe { &*attach(self.name) };
-            self.shared.set(Some(shared));
-            shared
+            // SAFETY: a backend is connected to one database, and its number never changes.
+            let database = unsafe { pg_sys::MyDatabaseId }.to_u32() as usize;
+            let place = &shared.places[database % PLACES];
+            self.place.set(Some(place));
+            place
         })
     }
 }
 
 /// One sleep, which may end early; `Break` when the deadline has passed.
-unsafe fn sleep_once(shared: &Shared, deadline: Option<Instant>) -> ControlFlow<()> {
+unsafe fn sleep_once(place: &Place, deadline: Option<Instant>) -> ControlFlow<()> {
     /// Longest sleep in one go: what PostgreSQL's latches take.
     const MS_MAX: u128 = i32::MAX as u128;
     let ms = match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
@@ -109,15 +138,18 @@ unsafe fn sleep_once(shared: &Shared, deadline: Option<Instant>) -> ControlFlow<
         Some(left) => (left.as_millis() + 1).min(MS_MAX) as core::ffi::c_long,
     };
     // SAFETY: as for the caller.
-    unsafe { pg_sys::ConditionVariableTimedSleep(shared.rung.get(), ms, pg_sys::PG_WAIT_EXTENSION) };
+    unsafe { pg_sys::ConditionVariableTimedSleep(place.rung.get(), ms, pg_sys::PG_WAIT_EXTENSION) };
     ControlFlow::Continue(())
 }
 
 unsafe fn initialise(shared: *mut Shared) {
     // SAFETY: the caller hands fresh memory of the right size, which no other backend sees yet.
     unsafe {
-        (&raw mut (*shared).seq).write(AtomicU64::new(1));
-        pg_sys::ConditionVariableInit((*shared).rung.get());
+        let first: *mut Place = (&raw mut (*shared).places).cast();
+        for place in (0..PLACES).map(|n| first.add(n)) {
+            (&raw mut (*place).seq).write(AtomicU64::new(1));
+            pg_sys::ConditionVariableInit((*place).rung.get());
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use crate::bell::Bell;
 
 thread_local! {
-    static DONE: Bell = const { Bell::new(c"pgbatch done bell 1") };
+    static DONE: Bell = const { Bell::new(c"pgbatch done bell 2") };
 }
 
 #[pg_extern(sql = false)]

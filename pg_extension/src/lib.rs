@@ -4,6 +4,7 @@
 
 mod bell;
 mod done;
+mod doorbell;
 mod template;
 
 pgrx::pg_module_magic!(name, version);

@@ -1,21 +1,30 @@
--- The doorbell: everything that could give the dispatcher something to do calls ring(), and nothing else does it.
+-- The doorbell: everything that could give the dispatcher something to do calls ring(), and nothing else does it. It is
+-- a sequence number and a condition variable in shared memory, so it takes no lock in anybody's commit: NOTIFY takes one
+-- of the whole cluster, until the commit is on disk. Needs the library.
 
--- pgbatch.ring: wakes the dispatcher when the current transaction commits; several calls ring once.
---
--- Locks:       with NOTIFY, PostgreSQL's lock on the notification queue from the commit's beginning to its end
+-- pgbatch.ring: wakes the dispatcher when, and only when, the current transaction commits; several calls ring once. A
+-- transaction that has called it cannot be prepared (PREPARE TRANSACTION).
 CREATE FUNCTION pgbatch.ring() RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT pg_notify('pgbatch', '')
-$$;
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'ring_wrapper';
 
--- pgbatch.ring_on_insert: trigger function.
+-- pgbatch.ring_on_insert: trigger function: ring().
 CREATE FUNCTION pgbatch.ring_on_insert() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    PERFORM pgbatch.ring();
-    RETURN NULL;
-END
-$$;
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'ring_on_insert_wrapper';
 
 CREATE TRIGGER ring AFTER INSERT ON pgbatch.batch
     FOR EACH STATEMENT EXECUTE FUNCTION pgbatch.ring_on_insert();
+
+-- pgbatch.doorbell_seq: how often the doorbell has rung. Read it before looking for work.
+CREATE FUNCTION pgbatch.doorbell_seq() RETURNS bigint
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'doorbell_seq_wrapper';
+
+-- pgbatch.wait: sleeps until the doorbell has rung since `after` was read. Commits first, so that it holds no snapshot
+-- while it sleeps. Can be cancelled.
+--
+-- Parameters:  after       what doorbell_seq() returned
+--              timeout_ms  at most so long, in milliseconds; NULL = no limit
+CREATE PROCEDURE pgbatch.wait(after bigint, timeout_ms bigint DEFAULT NULL)
+LANGUAGE c AS 'MODULE_PATHNAME', 'wait_wrapper';
+
+COMMENT ON PROCEDURE pgbatch.wait IS 'Dispatcher: sleeps until somebody commits work';
+COMMENT ON FUNCTION pgbatch.doorbell_seq IS 'Dispatcher: how often the doorbell has rung';

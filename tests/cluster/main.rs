@@ -1,5 +1,7 @@
 //! The whole path on a real Kubernetes: commit, wake, claim, Job, Pod, outcome.
 
+mod waiting;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::time::Duration;

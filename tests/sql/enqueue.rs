@@ -1,68 +1,16 @@
-//! Enqueueing: what is stored, when the doorbell rings, and what the query may do.
+//! Enqueueing: what is stored, and what the query may do.
 
-use e2e::postgres::{Messages, OWNER, SUPERUSER};
+use e2e::postgres::{OWNER, SUPERUSER};
 use serde_json::{Value, json};
-use tokio_postgres::{AsyncMessage, Client};
+use tokio_postgres::Client;
 
 use crate::support::{
     Tested, batch, claim_one, database, enqueue, finish, outcome, refused, until_waiting, value, with_queue,
 };
 
-/// How often the doorbell rang up to now.
-async fn rings(listener: &Client, messages: &mut Messages) -> Tested<usize> {
-    // Notifications come before the answer to the next statement.
-    listener.simple_query("").await?;
-    let mut rung = 0;
-    while let Ok(message) = messages.try_recv() {
-        if let AsyncMessage::Notification(n) = message {
-            rung += usize::from(n.channel() == "pgbatch" && n.payload().is_empty());
-        }
-    }
-    Ok(rung)
-}
-
 async fn items_of(client: &Client, batch: i64) -> Tested<Vec<Value>> {
     let sql = "SELECT item FROM pgbatch.items WHERE batch_id = $1 ORDER BY item_no";
     Ok(client.query(sql, &[&batch]).await?.iter().map(|row| row.get(0)).collect())
-}
-
-#[tokio::test]
-async fn a_commit_rings_once_and_a_rollback_never() -> Tested {
-    let (database, client) = with_queue("").await?;
-    let (listener, mut messages) = database.connect_with_messages(OWNER).await?;
-    listener.batch_execute("LISTEN pgbatch").await?;
-    client
-        .batch_execute("BEGIN; SELECT pgbatch.enqueue('q'); SELECT pgbatch.enqueue_batch('q', '{}');")
-        .await?;
-    assert_eq!(rings(&listener, &mut messages).await?, 0, "before the commit");
-    client.batch_execute("ROLLBACK").await?;
-    assert_eq!(rings(&listener, &mut messages).await?, 0, "after a rollback");
-    assert_eq!(value::<i64>(&client, "SELECT count(*) FROM pgbatch.batches").await?, 0);
-    client
-        .batch_execute("BEGIN; SELECT pgbatch.enqueue('q'); SELECT pgbatch.enqueue_batch('q', '{}'); COMMIT")
-        .await?;
-    assert_eq!(rings(&listener, &mut messages).await?, 1, "after a commit");
-    Ok(())
-}
-
-#[tokio::test]
-async fn whatever_gives_the_dispatcher_something_to_do_rings() -> Tested {
-    let (database, client) = with_queue("").await?;
-    let batch = enqueue(&client, 1, "").await?;
-    let (listener, mut messages) = database.connect_with_messages(OWNER).await?;
-    listener.batch_execute("LISTEN pgbatch").await?;
-    for call in [
-        "alter_queue('q', max_parallel => 2)",
-        "pause_queue('q')",
-        "resume_queue('q')",
-        &format!("retry_batch({batch})"),
-        &format!("cancel_batch({batch})"),
-        "drop_queue('q')",
-    ] {
-        client.batch_execute(&format!("SELECT pgbatch.{call}")).await?;
-        assert_eq!(rings(&listener, &mut messages).await?, 1, "{call}");
-    }
-    Ok(())
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod bad_input;
 mod cancel;
 mod claim;
 mod cost;
+mod doorbell;
 mod dump;
 mod enqueue;
 mod extension;

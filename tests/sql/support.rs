@@ -68,6 +68,7 @@ pub(crate) fn outcome(run: i64, state: RunState) -> Outcome {
         message: None,
         result: None,
         retry_in_ms: 0,
+        disrupted: false,
     }
 }
 

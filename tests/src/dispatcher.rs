@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::network::command_in;
 use crate::repository;
 
 /// Settings of a dispatcher; start as many as the test likes.
@@ -20,6 +21,8 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// Where the logs go.
     pub log_dir: PathBuf,
+    /// The network namespace that it and its local processes live in; none = the tests' own.
+    pub netns: Option<String>,
 }
 
 /// A running dispatcher; ends (SIGKILL) when it is dropped.
@@ -47,7 +50,7 @@ impl Dispatcher {
     pub fn start(options: &Options) -> io::Result<Self> {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let log = options.log_dir.join(format!("dispatcher-{number}.log"));
-        let child = Command::new(Self::binary())
+        let child = command_in(options.netns.as_deref(), Self::binary())
             .arg("dispatch")
             .args(&options.flags)
             .env("PGBATCH_DATABASE_URL", &options.database_url)

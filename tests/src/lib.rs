@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 pub mod claps;
 pub mod cluster;
+mod command;
 pub mod dispatcher;
+pub mod network;
 pub mod postgres;
 pub mod wait;
 pub mod world;

@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 pub use database::{Database, Messages};
 use prefix::Prefix;
 
+use crate::command::run;
+
 /// The superuser of every server.
 pub const SUPERUSER: &str = "postgres";
 /// An ordinary role that owns the databases, and the extension in them.
@@ -176,7 +178,7 @@ impl Server {
         let method = if listen.password.is_some() { "scram-sha-256" } else { "trust" };
         let rule = format!("host all all all {method}");
         let file = self.place.dir.join("data/pg_hba.conf");
-        prefix::run(prefix.command("sh").args(["-c", r#"echo "$1" >>"$2""#, "sh", &rule]).arg(file))?;
+        run(prefix.command("sh").args(["-c", r#"echo "$1" >>"$2""#, "sh", &rule]).arg(file))?;
         let mut psql = Command::new(prefix.bin.join("psql"));
         psql.args([
             "-X",
@@ -196,7 +198,7 @@ impl Server {
         if let Some(password) = &listen.password {
             psql.args(["-c", &format!("ALTER ROLE {OWNER} PASSWORD '{}'", password.replace('\'', "''"))]);
         }
-        prefix::run(&mut psql)
+        run(&mut psql)
     }
 }
 

@@ -9,6 +9,7 @@ use tokio_postgres::Client;
 
 use crate::cluster::Cluster;
 use crate::dispatcher::{Dispatcher, Options};
+use crate::network::Netns;
 use crate::postgres::{self, Database, Listen, OWNER, Server};
 use crate::repository;
 
@@ -50,7 +51,11 @@ impl World {
         Self::on(test, server).await
     }
 
-    async fn on(test: &str, server: &Server) -> Result<Self, Box<dyn std::error::Error>> {
+    /// A database on a server of the test's own.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn on(test: &str, server: &Server) -> Result<Self, Box<dyn std::error::Error>> {
         let dir = repository().join("target/tests").join(format!("{test}-{}", std::process::id()));
         std::fs::create_dir_all(&dir)?;
         let database = server.database().await?;
@@ -98,8 +103,35 @@ impl World {
     /// # Errors
     /// It cannot be started.
     pub fn dispatcher(&self, flags: &[&str]) -> io::Result<Dispatcher> {
+        let flags = self.process_flags(flags);
+        Dispatcher::start(&Options {
+            database_url: self.database.url(OWNER),
+            flags,
+            env: vec![],
+            log_dir: self.dir.clone(),
+            netns: None,
+        })
+    }
+
+    /// Starts a dispatcher with local processes on another host, from where it reaches the server over TCP.
+    ///
+    /// # Errors
+    /// The server does not listen on TCP, or the dispatcher cannot be started.
+    pub fn dispatcher_on(&self, host: &Netns, flags: &[&str]) -> io::Result<Dispatcher> {
+        let url = self.database.tcp_url(OWNER);
+        Dispatcher::start(&Options {
+            database_url: url.ok_or_else(|| io::Error::other("the server does not listen on TCP"))?,
+            flags: self.process_flags(flags),
+            env: vec![],
+            log_dir: self.dir.clone(),
+            netns: Some(host.name().to_owned()),
+        })
+    }
+
+    fn process_flags(&self, flags: &[&str]) -> Vec<String> {
         let processes = format!("--process-dir={}", self.dir.join("processes").display());
-        self.start(&["--executor=process", &processes], flags, vec![])
+        let fixed = ["--executor=process", &processes];
+        fixed.iter().chain(flags).map(|&flag| flag.to_owned()).collect()
     }
 
     /// Starts a dispatcher with Jobs.
@@ -108,15 +140,12 @@ impl World {
     /// It cannot be started.
     pub fn kubernetes_dispatcher(&self, cluster: &Cluster, flags: &[&str]) -> io::Result<Dispatcher> {
         let fixed = ["--executor=kubernetes", "--sql-image=pgbatch/dispatcher:dev", "--sql-secret=database"];
-        self.start(&fixed, flags, vec![("KUBECONFIG".to_owned(), cluster.kubeconfig().to_owned())])
-    }
-
-    fn start(&self, fixed: &[&str], flags: &[&str], env: Vec<(String, String)>) -> io::Result<Dispatcher> {
         Dispatcher::start(&Options {
             database_url: self.database.url(OWNER),
             flags: fixed.iter().chain(flags).map(|&flag| flag.to_owned()).collect(),
-            env,
+            env: vec![("KUBECONFIG".to_owned(), cluster.kubeconfig().to_owned())],
             log_dir: self.dir.clone(),
+            netns: None,
         })
     }
 

@@ -10,12 +10,16 @@ mod live;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::snapshot::{BatchId, Ending, RunId, Snapshot};
+use crate::snapshot::{BatchId, Ending, RunId, Snapshot, Waiting};
 use crate::state::RunState;
 
 /// One pass over [`Plan::claims`] takes no more than this, so that the first Jobs of a large batch start while the
 /// rest is still being claimed; the loop comes back at once.
 pub const CLAIMS_MAX: usize = 256;
+
+/// After so many replaced pods a run is stopped: its node pool cannot hold it. The run that comes after it starts with
+/// a backoff, and PostgreSQL bounds how many such runs there are.
+pub const DISRUPTIONS_MAX: u32 = 10;
 
 /// Everything to do now, in the order in which it is done.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,14 +28,20 @@ pub struct Plan {
     pub ends: Vec<End>,
     /// Runs whose first container started: record it.
     pub running: Vec<Started>,
-    /// Jobs to stop: cancelled, or over their time.
+    /// Runs that do not start, or start at last: record why, or that it is over.
+    pub notes: Vec<Note>,
+    /// Jobs to stop: cancelled, over their time, or disrupted too often.
     pub stops: Vec<RunId>,
+    /// Jobs that go on though PostgreSQL holds no live run for them: ask it again, and stop those that are over.
+    pub strays: Vec<RunId>,
     /// Claimed runs without a Job: create it (again; the name makes it idempotent).
     pub starts: Vec<RunId>,
     /// Items to claim and start.
     pub claims: Vec<Claim>,
     /// Ended Jobs beyond the history limits.
     pub removals: Vec<RunId>,
+    /// Whether ended batches are old enough to be deleted: one small step.
+    pub prune: bool,
     /// Who waits, and why.
     pub held: Vec<Held>,
     /// The next moment at which this plan would be another one, if nothing else happens.
@@ -58,6 +68,15 @@ pub struct Started {
     pub run: RunId,
     /// When, by the node's clock.
     pub started_at: Timestamp,
+}
+
+/// Why a run does not start: an element of what `pgbatch.note_runs()` takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// The run.
+    pub run: RunId,
+    /// None: nothing is in its way any more.
+    pub waiting: Option<Waiting>,
 }
 
 /// The end of a run, to be recorded.
@@ -89,10 +108,17 @@ pub struct Held {
 pub enum Reason {
     /// `pause_queue` was called.
     Paused,
-    /// The executor has not read the state of the cluster yet.
+    /// The executor has not read the queue's namespace yet.
     ExecutorNotReady,
     /// As many live runs as the queue may have.
     AtMaxParallel {
+        /// The limit.
+        max_parallel: u32,
+    },
+    /// As many live runs as all queues with this limit may have together.
+    AtLimit {
+        /// Its name.
+        limit: String,
         /// The limit.
         max_parallel: u32,
     },
@@ -128,6 +154,9 @@ impl std::fmt::Display for Reason {
             Self::Paused => write!(f, "the queue is paused"),
             Self::ExecutorNotReady => write!(f, "the executor has not read its state yet"),
             Self::AtMaxParallel { max_parallel } => write!(f, "at max_parallel ({max_parallel})"),
+            Self::AtLimit { limit, max_parallel } => {
+                write!(f, "limit {limit:?} is at max_parallel ({max_parallel})")
+            }
             Self::AtMaxPerKey { key, max_per_key } => {
                 write!(f, "key {key:?} is at max_per_key ({max_per_key})")
             }
@@ -144,13 +173,28 @@ impl Plan {
     /// Whether there is something to do now.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Self { ends, running, stops, starts, claims, removals, held: _, wake_at: _ } = self;
+        let Self {
+            ends,
+            running,
+            notes,
+            stops,
+            strays,
+            starts,
+            claims,
+            removals,
+            prune,
+            held: _,
+            wake_at: _,
+        } = self;
         ends.is_empty()
             && running.is_empty()
+            && notes.is_empty()
             && stops.is_empty()
+            && strays.is_empty()
             && starts.is_empty()
             && claims.is_empty()
             && removals.is_empty()
+            && !prune
     }
 
     fn wake_no_later_than(&mut self, at: Timestamp) {
@@ -169,7 +213,13 @@ pub fn plan(seen: &Snapshot) -> Plan {
     if let Some(at) = seen.store.next_not_before {
         plan.wake_no_later_than(at);
     }
+    match seen.store.prune_at {
+        Some(at) if at <= seen.store.now => plan.prune = true,
+        Some(at) => plan.wake_no_later_than(at),
+        None => {}
+    }
     live::plan_live_runs(seen, &mut plan);
+    live::plan_strays(seen, &mut plan);
     claims::plan_claims(seen, &mut plan);
     history::plan_removals(seen, &mut plan);
     plan

@@ -69,4 +69,7 @@ pub struct Outcome {
     pub result: Option<Value>,
     /// If items are retried: so long from now, in milliseconds.
     pub retry_in_ms: i64,
+    /// It was evicted, drained or preempted: its items get one more attempt than the queue allows, so that none is
+    /// burnt. SQL bounds how often.
+    pub disrupted: bool,
 }

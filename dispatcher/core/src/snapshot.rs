@@ -26,6 +26,20 @@ pub struct StoreView {
     pub next_not_before: Option<Timestamp>,
     /// The namespaces that queues name; runs of other queues go to the dispatcher's own.
     pub namespaces: BTreeSet<String>,
+    /// When the next ended batch is to be deleted (`retain`), if one is kept.
+    pub prune_at: Option<Timestamp>,
+}
+
+/// A cap on the live runs of several queues together: `create_limit()`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// Its name.
+    pub name: String,
+    /// At most this many live runs of all queues that name it.
+    pub max_parallel: u32,
+    /// How many there are, those of queues without open work included.
+    pub live: u32,
 }
 
 /// A queue that has something to do, and the head of its work.
@@ -34,12 +48,16 @@ pub struct StoreView {
 pub struct Queue {
     /// Its name.
     pub name: String,
+    /// Where its Jobs go; none = the dispatcher's own namespace.
+    pub namespace: Option<String>,
     /// Paused queues start nothing; their live runs go on.
     pub paused: bool,
     /// Higher goes first between queues.
     pub priority: i32,
     /// At most this many live runs.
     pub max_parallel: u32,
+    /// The cap that it shares with other queues, if it names one.
+    pub limit: Option<Limit>,
     /// Items handed to one run.
     pub items_per_run: u32,
     /// At most this many live runs share one `key`; none = no limit.
@@ -124,6 +142,18 @@ pub struct LiveRun {
     pub started_at: Option<Timestamp>,
     /// The batch is to be cancelled.
     pub cancel: bool,
+    /// What is recorded of why it does not start, while it is `starting`.
+    pub waiting: Option<Waiting>,
+}
+
+/// Why a run does not start, for as long as it does not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Waiting {
+    /// One word: `Unschedulable`, `ImagePullBackOff`, `QuotaExceeded`, `Refused`.
+    pub reason: String,
+    /// The scheduler's, the kubelet's or the API server's words.
+    pub message: String,
 }
 
 /// What the executor knows of one run's Job (or process).
@@ -139,6 +169,10 @@ pub struct JobView {
     pub started_at: Option<Timestamp>,
     /// A stop was asked for and is under way.
     pub stopping: bool,
+    /// Why it does not start, as far as somebody has said.
+    pub waiting: Option<Waiting>,
+    /// How many of its pods were evicted, drained or preempted and have been replaced.
+    pub disruptions: u32,
 }
 
 /// How far a Job is.
@@ -174,15 +208,29 @@ pub struct Ending {
     pub reason: Option<String>,
     /// The termination message, or what the API server said.
     pub message: Option<String>,
+    /// It was evicted, drained or preempted: not the program's fault, so no attempt is burnt.
+    pub disrupted: bool,
 }
 
 /// The executor's side of the world.
 #[derive(Debug, Clone, Default)]
 pub struct ExecutorView {
-    /// Whether every watch has its first full list: before that, a missing Job means nothing.
+    /// Whether it knows which namespaces there are.
     pub synced: bool,
+    /// The namespaces whose first full list is not there yet: in these a missing Job means nothing.
+    pub unread: BTreeSet<String>,
+    /// The namespace of queues that name none.
+    pub namespace: String,
     /// Every Job known, by run.
     pub jobs: BTreeMap<RunId, JobView>,
+}
+
+impl ExecutorView {
+    /// Whether every Job of a queue with this namespace (none: it names none) is known.
+    #[must_use]
+    pub fn has_read(&self, namespace: Option<&str>) -> bool {
+        self.synced && !self.unread.contains(namespace.unwrap_or(&self.namespace))
+    }
 }
 
 /// All that [`crate::plan::plan`] may see.

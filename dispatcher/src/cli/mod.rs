@@ -15,6 +15,7 @@ use crate::reconcile::dispatch;
 use crate::run_sql::run_sql;
 use crate::shutdown::Shutdown;
 use crate::telemetry;
+use crate::web::{self, Health};
 
 /// PostgreSQL is the queue, Kubernetes is the engine, and nothing polls in between.
 #[derive(Debug, Parser)]
@@ -77,7 +78,14 @@ async fn run_dispatch(args: DispatchArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match Box::pin(dispatch(&config, shutdown)).await {
+    let health = Health::new();
+    if let Some(address) = config.listen
+        && let Err(error) = web::listen(address, health.clone()).await
+    {
+        error!(%address, %error, hint = "give another address with --listen (PGBATCH_LISTEN)", "cannot listen");
+        return ExitCode::FAILURE;
+    }
+    match Box::pin(dispatch(&config, shutdown, &health)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

@@ -36,90 +36,131 @@ pub enum ExecutorError {
     Process(#[from] ProcessError),
 }
 
-/// Where runs run.
+/// Where runs run. Told what to do, it answers at once.
+pub trait Executor: Send + Sync {
+    /// One word for the log.
+    fn kind(&self) -> &'static str;
+
+    /// Starts a run. Returns at once; idempotent by the run's name, so a second start finds the first one's Job.
+    fn start(&self, spec: RunSpec);
+
+    /// Stops a run, politely first. Returns at once; the run has ended when its view says so.
+    fn stop(&self, run: RunId);
+
+    /// The run's outcome is recorded: what is left of it in memory only is dropped.
+    fn forget(&self, run: RunId);
+
+    /// Removes an ended Job (or the files of a process). Returns at once.
+    fn remove(&self, run: RunId);
+
+    /// Watches these namespaces too, besides the dispatcher's own and those watched already. Says whether all of
+    /// them had been read before: a view taken earlier tells nothing about Jobs in the others.
+    fn watch_namespaces(&self, namespaces: &BTreeSet<String>) -> bool;
+
+    /// Which namespace has not been read yet, and why, in words; none = all have been.
+    fn unsynced(&self) -> Option<String> {
+        None
+    }
+
+    /// What is known of every run's Job.
+    fn view(&self) -> ExecutorView;
+
+    /// Ends when the view may have changed since the last call. A change between two calls is not lost.
+    fn changed(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// Where executors come from.
+pub trait Executors: Send + Sync {
+    /// What is made.
+    type Executor: Executor;
+
+    /// Sets up the executor for the runs of one database: `installation` is that database's id.
+    ///
+    /// # Errors
+    /// No cluster is configured, or the folder of local processes cannot be used.
+    fn open(&self, installation: &str) -> impl Future<Output = Result<Self::Executor, ExecutorError>> + Send;
+}
+
+/// One of the executors.
 #[derive(Debug)]
-pub enum Executor {
+pub enum AnyExecutor {
     /// Each run is a Kubernetes Job.
     Kubernetes(Kubernetes),
     /// Each run is a local process.
     Process(Process),
 }
 
-impl Executor {
-    /// Sets up the executor for the runs of one database: `installation` is that database's id.
-    ///
-    /// # Errors
-    /// No cluster is configured, or the folder of local processes cannot be used.
-    pub async fn new(config: &ExecutorConfig, installation: &str) -> Result<Self, ExecutorError> {
-        Ok(match config {
-            ExecutorConfig::Kubernetes(config) => {
-                Self::Kubernetes(Kubernetes::connect(config, installation).await?)
+impl Executors for ExecutorConfig {
+    type Executor = AnyExecutor;
+
+    async fn open(&self, installation: &str) -> Result<AnyExecutor, ExecutorError> {
+        Ok(match self {
+            Self::Kubernetes(config) => {
+                AnyExecutor::Kubernetes(Kubernetes::connect(config, installation).await?)
             }
-            ExecutorConfig::Process(config) => Self::Process(Process::open(config, installation)?),
+            Self::Process(config) => AnyExecutor::Process(Process::open(config, installation)?),
         })
     }
+}
 
-    /// One word for the log.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
+impl Executor for AnyExecutor {
+    fn kind(&self) -> &'static str {
         match self {
-            Self::Kubernetes(_) => "kubernetes",
+            Self::Kubernetes(executor) => executor.kind(),
             Self::Process(_) => "process",
         }
     }
 
-    /// Starts a run. Returns at once; idempotent by the run's name, so a second start finds the first one's Job.
-    pub fn start(&self, spec: RunSpec) {
+    fn start(&self, spec: RunSpec) {
         match self {
             Self::Kubernetes(executor) => executor.start(spec),
             Self::Process(executor) => executor.start(spec),
         }
     }
 
-    /// Stops a run, politely first. Returns at once; the run has ended when its view says so.
-    pub fn stop(&self, run: RunId) {
+    fn stop(&self, run: RunId) {
         match self {
             Self::Kubernetes(executor) => executor.stop(run),
             Self::Process(executor) => executor.stop(run),
         }
     }
 
-    /// The run's outcome is recorded: what is left of it in memory only is dropped.
-    pub fn forget(&self, run: RunId) {
+    fn forget(&self, run: RunId) {
         match self {
             Self::Kubernetes(executor) => executor.forget(run),
             Self::Process(executor) => executor.forget(run),
         }
     }
 
-    /// Removes an ended Job (or the files of a process). Returns at once.
-    pub fn remove(&self, run: RunId) {
+    fn remove(&self, run: RunId) {
         match self {
             Self::Kubernetes(executor) => executor.remove(run),
             Self::Process(executor) => executor.remove(run),
         }
     }
 
-    /// Watches these namespaces too, besides the dispatcher's own and those watched already. Says whether all of
-    /// them had been read before: a view taken earlier tells nothing about Jobs in the others.
-    pub fn watch_namespaces(&self, namespaces: &BTreeSet<String>) -> bool {
+    fn watch_namespaces(&self, namespaces: &BTreeSet<String>) -> bool {
         match self {
             Self::Kubernetes(executor) => executor.watch_namespaces(namespaces),
             Self::Process(_) => true,
         }
     }
 
-    /// What is known of every run's Job.
-    #[must_use]
-    pub fn view(&self) -> ExecutorView {
+    fn unsynced(&self) -> Option<String> {
+        match self {
+            Self::Kubernetes(executor) => executor.unsynced(),
+            Self::Process(_) => None,
+        }
+    }
+
+    fn view(&self) -> ExecutorView {
         match self {
             Self::Kubernetes(executor) => executor.view(),
             Self::Process(executor) => executor.view(),
         }
     }
 
-    /// Ends when the view may have changed since the last call. A change between two calls is not lost.
-    pub async fn changed(&self) {
+    async fn changed(&self) {
         match self {
             Self::Kubernetes(executor) => executor.changed().await,
             Self::Process(executor) => executor.changed().await,

@@ -13,7 +13,10 @@ use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
-use super::tls;
+use super::{silence, tls};
+
+/// For each host of the URL.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// A connection URL or `key=value` string whose password never shows.
 ///
@@ -73,11 +76,11 @@ impl FromStr for DatabaseUrl {
         {
             config.password(password);
         }
-        config.connect_timeout(Duration::from_secs(10));
-        config.keepalives_idle(Duration::from_secs(30));
-        config.keepalives_interval(Duration::from_secs(10));
-        config.keepalives_retries(3);
-        config.tcp_user_timeout(Duration::from_secs(60));
+        config.connect_timeout(CONNECT_MAX);
+        config.keepalives_idle(silence::KEEPALIVE_IDLE);
+        config.keepalives_interval(silence::KEEPALIVE_INTERVAL);
+        config.keepalives_retries(silence::KEEPALIVE_PROBES);
+        config.tcp_user_timeout(silence::UNACKNOWLEDGED_MAX);
         Ok(Self { config, root_certificates })
     }
 }

@@ -4,9 +4,101 @@
 //! dispatcher that lost its session has lost its voice too: PostgreSQL itself fences it.
 
 mod connect;
+mod doorbell;
 mod session;
+mod settings;
+pub(crate) mod silence;
 mod tls;
+
+use pgbatch_core::plan::{Claim, Note, Started};
+use pgbatch_core::run::{Outcome, RunSpec};
+use pgbatch_core::snapshot::{RunId, StoreView};
+
+use crate::web::Health;
 
 pub(crate) use connect::with_causes;
 pub use connect::{CancelTls, ConnectError, DatabaseUrl, connect};
-pub use session::{ClosedBatch, Store, StoreError};
+pub use session::{ClosedBatch, PostgresSession, StoreError};
+
+/// Where sessions come from.
+pub trait Database: Send + Sync {
+    /// What leads.
+    type Session: Session;
+
+    /// Which database, for people; nothing secret.
+    fn target(&self) -> String;
+
+    /// Connects, waits until this dispatcher leads (and says so to `health`), and listens. The first [`Store::observe`] after it is the
+    /// catch-up read: whatever was committed before is seen by it, whatever comes later rings.
+    ///
+    /// # Errors
+    /// No server, no extension, another contract.
+    fn lead(&self, health: &Health) -> impl Future<Output = Result<Self::Session, StoreError>> + Send;
+}
+
+/// The session of the leading dispatcher: what lasts as long as the connection.
+pub trait Session: Store {
+    /// The identity of this pgbatch: labels its Jobs, as two databases may share a namespace.
+    fn installation(&self) -> &str;
+
+    /// Ends when somebody committed work, or when the session ended.
+    fn rung(&self) -> impl Future<Output = ()> + Send;
+
+    /// Ends with the session.
+    fn closed(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// The functions of the schema `pgbatch` that the dispatcher calls. All but the reading ones say the session's epoch, and
+/// PostgreSQL refuses one that is over. Each may be called twice with the same arguments: the second changes nothing.
+pub trait Store: Send + Sync {
+    /// Reads the world: open work, live runs, and the policy of the queues in `also`.
+    ///
+    /// # Errors
+    /// The session broke, or the answer is of another version.
+    fn observe(&self, also: &[String]) -> impl Future<Output = Result<StoreView, StoreError>> + Send;
+
+    /// Claims items; what was claimed by somebody else or withdrawn meanwhile is left out.
+    ///
+    /// # Errors
+    /// The session broke.
+    fn claim(&self, claims: &[Claim]) -> impl Future<Output = Result<Vec<RunSpec>, StoreError>> + Send;
+
+    /// What the Jobs of these live runs need: for runs that were claimed and never started.
+    ///
+    /// # Errors
+    /// The session broke.
+    fn run_specs(&self, runs: &[RunId]) -> impl Future<Output = Result<Vec<RunSpec>, StoreError>> + Send;
+
+    /// Which of these runs have ended, or never were.
+    ///
+    /// # Errors
+    /// The session broke.
+    fn over_runs(&self, runs: &[RunId]) -> impl Future<Output = Result<Vec<RunId>, StoreError>> + Send;
+
+    /// Records that the first containers of these runs started.
+    ///
+    /// # Errors
+    /// The session broke.
+    fn start_runs(&self, started: &[Started]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Records why runs do not start.
+    ///
+    /// # Errors
+    /// The session broke.
+    fn note_runs(&self, notes: &[Note]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Records how these runs ended; returns the batches that ended with them.
+    ///
+    /// # Errors
+    /// The session broke.
+    fn finish_runs(
+        &self,
+        outcomes: &[Outcome],
+    ) -> impl Future<Output = Result<Vec<ClosedBatch>, StoreError>> + Send;
+
+    /// Deletes some of what is older than its queue's `retain`.
+    ///
+    /// # Errors
+    /// The session broke.
+    fn prune(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgbatch_core::plan::{Claim, Started};
+use pgbatch_core::plan::{Claim, Note, Started};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{RunId, StoreView};
 use pgbatch_core::state::BatchState;
@@ -17,6 +17,10 @@ use tokio_postgres::{Client, Statement};
 use tracing::info;
 
 use super::connect::{ConnectError, DatabaseUrl, connect, with_causes};
+use super::doorbell::Doorbell;
+use super::settings::settle;
+use super::{Database, Session, Store};
+use crate::web::Health;
 
 /// The version of the SQL contract that this dispatcher speaks: what `pgbatch.contract_version()` returns.
 const CONTRACT_VERSION: i32 = 1;
@@ -31,12 +35,12 @@ pub enum StoreError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// A statement failed, or the session broke in it.
-    #[error("{call} failed: {}", with_causes(source))]
+    #[error("{call} failed: {}", with_causes(source.as_ref()))]
     Call {
         /// Which function.
         call: &'static str,
         /// What happened.
-        source: tokio_postgres::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// An answer does not have the shape that this version knows.
     #[error("{call} answered what this version does not understand: {source}")]
@@ -85,13 +89,16 @@ pub struct ClosedBatch {
 }
 
 /// The session of the leading dispatcher.
-pub struct Store {
+pub struct PostgresSession {
     client: Client,
     driven: watch::Sender<()>,
-    doorbell: Arc<Notify>,
+    rung: Arc<Notify>,
+    doorbell: Option<Doorbell>,
     calls: Calls,
+    /// Counts the leaders: PostgreSQL refuses what a dispatcher says whose epoch is over.
+    epoch: i64,
     /// The identity of this pgbatch: labels its Jobs, as two databases may share a namespace.
-    pub installation: String,
+    installation: String,
 }
 
 /// Prepared once a session: the hot calls are one round trip.
@@ -99,93 +106,131 @@ struct Calls {
     observe: Statement,
     claim: Statement,
     run_specs: Statement,
+    over_runs: Statement,
     start_runs: Statement,
+    note_runs: Statement,
     finish_runs: Statement,
+    prune: Statement,
 }
 
-impl Store {
-    /// Connects, waits until this dispatcher leads, and listens. The first [`Store::observe`] after it is the
-    /// catch-up read: whatever was committed before LISTEN is seen by it, whatever comes later rings.
-    ///
-    /// # Errors
-    /// No server, no extension, another contract.
-    pub async fn lead(url: &DatabaseUrl) -> Result<Self, StoreError> {
-        let doorbell = Arc::new(Notify::new());
-        let (client, driver) = connect(url, "pgbatch dispatch", doorbell.clone()).await?;
-        check_contract(&client, url).await?;
-        await_lead(&client).await?;
-        client.batch_execute("LISTEN pgbatch").await.map_err(failed("LISTEN"))?;
-        let row = client.query_one("SELECT pgbatch.lead()::text", &[]).await.map_err(failed("lead"))?;
+/// What `pgbatch.try_lead()` says to the one who leads.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lead {
+    installation: String,
+    epoch: i64,
+}
+
+impl Database for DatabaseUrl {
+    type Session = PostgresSession;
+
+    fn target(&self) -> String {
+        Self::target(self)
+    }
+
+    async fn lead(&self, health: &Health) -> Result<PostgresSession, StoreError> {
+        let rung = Arc::new(Notify::new());
+        let (client, driver) = connect(self, "pgbatch dispatch", rung.clone()).await?;
+        settle(&client).await.map_err(failed("set_config"))?;
+        check_contract(&client, self).await?;
+        let Lead { installation, epoch } = await_lead(&client, health).await?;
+        let doorbell = if has(&client, "pgbatch.wait(bigint, bigint)").await? {
+            Some(Doorbell::arm(self, rung.clone()).await?)
+        } else {
+            // Installed without the library: NOTIFY is the doorbell.
+            client.batch_execute("LISTEN pgbatch").await.map_err(failed("LISTEN"))?;
+            None
+        };
+        info!(epoch, doorbell = if doorbell.is_some() { "shared memory" } else { "NOTIFY" }, "leading");
         let prepare = async |sql| client.prepare(sql).await.map_err(failed("PREPARE"));
         let calls = Calls {
-            observe: prepare("SELECT pgbatch.observe($1)").await?,
-            claim: prepare("SELECT pgbatch.claim($1)").await?,
+            observe: prepare("SELECT pgbatch.observe($1, $2)").await?,
+            claim: prepare("SELECT pgbatch.claim($1, $2)").await?,
             run_specs: prepare("SELECT pgbatch.run_specs($1)").await?,
-            start_runs: prepare("SELECT pgbatch.start_runs($1)").await?,
-            finish_runs: prepare("SELECT pgbatch.finish_runs($1)").await?,
+            over_runs: prepare("SELECT pgbatch.over_runs($1)").await?,
+            start_runs: prepare("SELECT pgbatch.start_runs($1, $2)").await?,
+            note_runs: prepare("SELECT pgbatch.note_runs($1, $2)").await?,
+            finish_runs: prepare("SELECT pgbatch.finish_runs($1, $2)").await?,
+            prune: prepare("SELECT pgbatch.prune($1)").await?,
         };
-        Ok(Self {
-            installation: row.get(0),
+        Ok(PostgresSession {
+            installation,
+            epoch,
             client,
             driven: sender_that_closes_with(driver),
+            rung,
             doorbell,
             calls,
         })
     }
+}
 
-    /// Ends when somebody committed work, or when the session ended.
-    pub async fn rung(&self) {
-        self.doorbell.notified().await;
+impl Session for PostgresSession {
+    fn installation(&self) -> &str {
+        &self.installation
     }
 
-    /// Ends with the session.
-    pub async fn closed(&self) {
-        self.driven.closed().await;
+    async fn rung(&self) {
+        self.rung.notified().await;
     }
 
-    /// Reads the world: open work, live runs, and the policy of the queues in `also`.
-    ///
-    /// # Errors
-    /// The session broke, or the answer is of another version.
-    pub async fn observe(&self, also: &[String]) -> Result<StoreView, StoreError> {
-        let row = self.client.query_one(&self.calls.observe, &[&also]).await.map_err(failed("observe"))?;
+    async fn closed(&self) {
+        let Some(doorbell) = &self.doorbell else { return self.driven.closed().await };
+        tokio::select! {
+            () = self.driven.closed() => {}
+            () = doorbell.disarmed() => {}
+        }
+    }
+}
+
+impl Store for PostgresSession {
+    async fn observe(&self, also: &[String]) -> Result<StoreView, StoreError> {
+        let row = self
+            .client
+            .query_one(&self.calls.observe, &[&self.epoch, &also])
+            .await
+            .map_err(failed("observe"))?;
         read("observe", row.get(0))
     }
 
-    /// Claims items; what was claimed by somebody else or withdrawn meanwhile is left out.
-    ///
-    /// # Errors
-    /// The session broke.
-    pub async fn claim(&self, claims: &[Claim]) -> Result<Vec<RunSpec>, StoreError> {
-        self.rows("claim", &self.calls.claim, &[&Json(claims)]).await
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<RunSpec>, StoreError> {
+        self.rows("claim", &self.calls.claim, &[&self.epoch, &Json(claims)]).await
     }
 
-    /// What the Jobs of these live runs need: for runs that were claimed and never started.
-    ///
-    /// # Errors
-    /// The session broke.
-    pub async fn run_specs(&self, runs: &[RunId]) -> Result<Vec<RunSpec>, StoreError> {
+    async fn run_specs(&self, runs: &[RunId]) -> Result<Vec<RunSpec>, StoreError> {
         self.rows("run_specs", &self.calls.run_specs, &[&runs]).await
     }
 
-    /// Records that the first containers of these runs started.
-    ///
-    /// # Errors
-    /// The session broke.
-    pub async fn start_runs(&self, started: &[Started]) -> Result<(), StoreError> {
-        self.client
-            .execute(&self.calls.start_runs, &[&Json(started)])
-            .await
-            .map(drop)
-            .map_err(failed("start_runs"))
+    async fn start_runs(&self, started: &[Started]) -> Result<(), StoreError> {
+        self.run("start_runs", &self.calls.start_runs, &[&self.epoch, &Json(started)]).await
     }
 
-    /// Records how these runs ended; returns the batches that ended with them. Applied twice it changes nothing.
-    ///
-    /// # Errors
-    /// The session broke.
-    pub async fn finish_runs(&self, outcomes: &[Outcome]) -> Result<Vec<ClosedBatch>, StoreError> {
-        self.rows("finish_runs", &self.calls.finish_runs, &[&Json(outcomes)]).await
+    async fn note_runs(&self, notes: &[Note]) -> Result<(), StoreError> {
+        self.run("note_runs", &self.calls.note_runs, &[&self.epoch, &Json(notes)]).await
+    }
+
+    async fn over_runs(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError> {
+        let rows = self.client.query(&self.calls.over_runs, &[&runs]).await.map_err(failed("over_runs"))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    async fn prune(&self) -> Result<(), StoreError> {
+        self.run("prune", &self.calls.prune, &[&self.epoch]).await
+    }
+
+    async fn finish_runs(&self, outcomes: &[Outcome]) -> Result<Vec<ClosedBatch>, StoreError> {
+        self.rows("finish_runs", &self.calls.finish_runs, &[&self.epoch, &Json(outcomes)]).await
+    }
+}
+
+impl PostgresSession {
+    async fn run(
+        &self,
+        call: &'static str,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<(), StoreError> {
+        self.client.execute(statement, parameters).await.map(drop).map_err(failed(call))
     }
 
     async fn rows<T: DeserializeOwned>(
@@ -200,7 +245,7 @@ impl Store {
 }
 
 /// A task of ours drives the connection and ends with it; so does the only receiver of the channel.
-fn sender_that_closes_with(driver: JoinHandle<()>) -> watch::Sender<()> {
+pub(super) fn sender_that_closes_with(driver: JoinHandle<()>) -> watch::Sender<()> {
     let (sender, receiver) = watch::channel(());
     tokio::spawn(async move {
         let _ended = driver.await;
@@ -209,20 +254,24 @@ fn sender_that_closes_with(driver: JoinHandle<()>) -> watch::Sender<()> {
     sender
 }
 
-fn failed(call: &'static str) -> impl Fn(tokio_postgres::Error) -> StoreError {
-    move |source| StoreError::Call { call, source }
+pub(super) fn failed(call: &'static str) -> impl Fn(tokio_postgres::Error) -> StoreError {
+    move |source| StoreError::Call { call, source: source.into() }
 }
 
 fn read<T: DeserializeOwned>(call: &'static str, value: Value) -> Result<T, StoreError> {
     serde_json::from_value(value).map_err(|source| StoreError::Read { call, source })
 }
 
-async fn check_contract(client: &Client, url: &DatabaseUrl) -> Result<(), StoreError> {
-    let installed = client
-        .query_one("SELECT pg_catalog.to_regprocedure('pgbatch.contract_version()') IS NOT NULL", &[])
+async fn has(client: &Client, routine: &str) -> Result<bool, StoreError> {
+    let row = client
+        .query_one("SELECT pg_catalog.to_regprocedure($1) IS NOT NULL", &[&routine])
         .await
         .map_err(failed("to_regprocedure"))?;
-    if !installed.get::<_, bool>(0) {
+    Ok(row.get(0))
+}
+
+async fn check_contract(client: &Client, url: &DatabaseUrl) -> Result<(), StoreError> {
+    if !has(client, "pgbatch.contract_version()").await? {
         return Err(StoreError::NotInstalled { target: url.target() });
     }
     let row = client
@@ -237,13 +286,14 @@ async fn check_contract(client: &Client, url: &DatabaseUrl) -> Result<(), StoreE
 
 /// Asks again and again, as a blocked `pg_advisory_lock` would hold a snapshot for as long as it waits, and with it
 /// every dead row of the database. Only a standby does this; the leader's way to learn of work polls nothing.
-async fn await_lead(client: &Client) -> Result<(), StoreError> {
+async fn await_lead(client: &Client, health: &Health) -> Result<Lead, StoreError> {
     let mut told = false;
     loop {
         let row = client.query_one("SELECT pgbatch.try_lead()", &[]).await.map_err(failed("try_lead"))?;
-        if row.get(0) {
-            return Ok(());
+        if let Some(lead) = row.get(0) {
+            return read("try_lead", lead);
         }
+        health.standing_by();
         if !told {
             info!("another dispatcher leads; standing by");
             told = true;

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::command::run;
+use crate::network::command_in;
 use crate::repository;
 
 use super::{OWNER, SUPERUSER};
@@ -108,20 +110,16 @@ impl Prefix {
 
     /// A command as the server's user, in a network namespace.
     pub(super) fn command_in(&self, netns: Option<&str>, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut words: Vec<std::ffi::OsString> = Vec::new();
-        if let Some(netns) = netns {
-            words.extend(["nsenter".into(), format!("--net=/run/netns/{netns}").into()]);
-        }
-        if self.as_root {
-            words.push("setpriv".into());
-            words.push(format!("--reuid={SERVER_USER}").into());
-            words.push(format!("--regid={SERVER_USER}").into());
-            words.push("--clear-groups".into());
-        }
-        words.push(program.as_ref().to_owned());
-        let mut command = Command::new(&words[0]);
+        let mut command = if self.as_root {
+            let mut setpriv = command_in(netns, "setpriv");
+            setpriv.arg(format!("--reuid={SERVER_USER}")).arg(format!("--regid={SERVER_USER}"));
+            setpriv.arg("--clear-groups").arg(program);
+            setpriv
+        } else {
+            command_in(netns, program)
+        };
         // With RUST_BACKTRACE, errors that pass through the extension would carry one in their DETAIL.
-        command.args(&words[1..]).env_remove("RUST_BACKTRACE").current_dir("/");
+        command.env_remove("RUST_BACKTRACE").current_dir("/");
         command
     }
 }
@@ -203,14 +201,4 @@ impl Installed {
         }
         File::create(done).map(drop)
     }
-}
-
-/// Runs a command to its end; what it said is in the error.
-pub(super) fn run(command: &mut Command) -> io::Result<()> {
-    let output = command.stdin(Stdio::null()).output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = [output.stdout, output.stderr].concat();
-    Err(io::Error::other(format!("{command:?}: {}: {}", output.status, String::from_utf8_lossy(&said))))
 }

@@ -6,17 +6,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{CLAIMS_MAX, Claim, Plan, Reason};
-use crate::snapshot::{BatchId, FreshBatch, LiveRun, Queue, Retry, Snapshot};
+use crate::snapshot::{BatchId, FreshBatch, Limit, LiveRun, Queue, Retry, Snapshot};
 
 pub(super) fn plan_claims(seen: &Snapshot, plan: &mut Plan) {
     let mut queues: Vec<&Queue> = seen.store.queues.iter().collect();
     queues.sort_by_key(|q| (Reverse(q.priority), &q.name));
+    let mut limits = BTreeMap::new();
     for queue in queues {
-        plan_queue(queue, seen, plan);
+        plan_queue(queue, seen, &mut limits, plan);
     }
 }
 
-fn plan_queue(queue: &Queue, seen: &Snapshot, plan: &mut Plan) {
+/// The live runs under each limit, those planned included.
+type Limits<'a> = BTreeMap<&'a str, u32>;
+
+fn plan_queue<'a>(queue: &'a Queue, seen: &'a Snapshot, limits: &mut Limits<'a>, plan: &mut Plan) {
     let now = seen.store.now;
     if let Some(next) = queue.retries.iter().map(|r| r.due_at).filter(|at| *at > now).min() {
         plan.hold(&queue.name, Reason::RetryDue { at: next });
@@ -31,14 +35,14 @@ fn plan_queue(queue: &Queue, seen: &Snapshot, plan: &mut Plan) {
     if queue.paused {
         return plan.hold(&queue.name, Reason::Paused);
     }
-    if !seen.executor.synced {
+    if !seen.executor.has_read(queue.namespace.as_deref()) {
         return plan.hold(&queue.name, Reason::ExecutorNotReady);
     }
     let mut room = Room::new(queue, &seen.store.live, now);
     let mut keys_held = BTreeSet::new();
     for candidate in candidates {
         for claim in candidate.chunks(queue.items_per_run) {
-            if let Err(reason) = room.take(candidate.key) {
+            if let Err(reason) = room.take(candidate.key, limits) {
                 // A full key holds its own items only; the other limits hold the whole queue.
                 if let Reason::AtMaxPerKey { key, .. } = &reason {
                     if keys_held.insert(key.clone()) {
@@ -142,10 +146,15 @@ impl<'a> Room<'a> {
         Self { queue, runs, per_key, starts, next_start }
     }
 
-    fn take(&mut self, key: Option<&'a str>) -> Result<(), Reason> {
+    fn take(&mut self, key: Option<&'a str>, limits: &mut Limits<'a>) -> Result<(), Reason> {
         let max_parallel = self.queue.max_parallel;
         if self.runs >= max_parallel {
             return Err(Reason::AtMaxParallel { max_parallel });
+        }
+        if let Some(Limit { name, max_parallel, live }) = &self.queue.limit
+            && *limits.entry(name).or_insert(*live) >= *max_parallel
+        {
+            return Err(Reason::AtLimit { limit: name.clone(), max_parallel: *max_parallel });
         }
         if self.queue.max_starts.is_some_and(|max| self.starts >= max) {
             return Err(Reason::AtMaxStarts { until: self.next_start });
@@ -156,6 +165,9 @@ impl<'a> Room<'a> {
                 return Err(Reason::AtMaxPerKey { key: key.to_owned(), max_per_key });
             }
             *live += 1;
+        }
+        if let Some(Limit { name, .. }) = &self.queue.limit {
+            *limits.entry(name).or_default() += 1;
         }
         self.runs += 1;
         self.starts += 1;

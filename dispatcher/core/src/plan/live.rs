@@ -1,10 +1,12 @@
 //! Runs that PostgreSQL holds as live, compared with what the executor sees of their Jobs.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
-use super::{End, Plan, Reason, Started};
+use super::{DISRUPTIONS_MAX, End, Note, Plan, Reason, Started};
 use crate::retry::window_ms;
-use crate::snapshot::{Ending, JobPhase, JobView, LiveRun, Queue, Snapshot};
+use crate::snapshot::{Ending, JobPhase, JobView, LiveRun, Queue, RunId, Snapshot};
 use crate::state::RunState;
 
 pub(super) fn plan_live_runs(seen: &Snapshot, plan: &mut Plan) {
@@ -14,10 +16,27 @@ pub(super) fn plan_live_runs(seen: &Snapshot, plan: &mut Plan) {
         match run.job {
             Some(job) => run.plan_with_job(job, seen.local_now, plan),
             // Before the first full list a missing Job means nothing.
-            None if !seen.executor.synced => {}
+            None if !seen.executor.has_read(live.namespace.as_deref()) => {}
             None => run.plan_without_job(plan),
         }
     }
+}
+
+/// Jobs that go on without a live run: of a dispatcher that was cut off between its claim and its create and came back
+/// when the run was over, or of a claim that a restored or promoted database does not know.
+///
+/// A dispatcher that lost the lead sees the Jobs of its successor in the same way, so these are only questions: see
+/// [`Plan::strays`].
+pub(super) fn plan_strays(seen: &Snapshot, plan: &mut Plan) {
+    let live: BTreeSet<RunId> = seen.store.live.iter().map(|r| r.run).collect();
+    let goes_on = |job: &JobView| matches!(job.phase, JobPhase::Pending | JobPhase::Running) && !job.stopping;
+    plan.strays = seen
+        .executor
+        .jobs
+        .values()
+        .filter(|job| goes_on(job) && !live.contains(&job.run))
+        .map(|job| job.run)
+        .collect();
 }
 
 struct Seen<'a> {
@@ -46,6 +65,7 @@ impl Seen<'_> {
             JobPhase::Refused { again_at } if *again_at <= local_now => plan.starts.push(self.live.run),
             JobPhase::Refused { again_at } => {
                 plan.hold(&self.live.queue, Reason::Refused { run: self.live.run, until: *again_at });
+                self.plan_note(job, plan);
                 // The executor's clock set it; on the database's clock it lies as far ahead.
                 plan.wake_no_later_than(self.now + again_at.duration_since(local_now));
             }
@@ -57,7 +77,8 @@ impl Seen<'_> {
                     false if job.stopping && self.is_over_time() => RunState::TimedOut,
                     false => RunState::Failed,
                 };
-                plan.ends.push(self.end(state, ending.clone()));
+                let disrupted = ending.disrupted && state == RunState::Failed;
+                plan.ends.push(self.end(state, Ending { disrupted, ..ending.clone() }));
             }
             JobPhase::Gone => plan.ends.push(self.end_of_vanished()),
         }
@@ -68,14 +89,23 @@ impl Seen<'_> {
             (self.live.state, &job.phase, job.started_at)
         {
             plan.running.push(Started { run: self.live.run, started_at });
+        } else {
+            self.plan_note(job, plan);
         }
         if job.stopping {
             return;
         }
-        if self.live.cancel || self.is_over_time() {
+        if self.live.cancel || self.is_over_time() || job.disruptions > DISRUPTIONS_MAX {
             plan.stops.push(self.live.run);
         } else if let Some(deadline) = self.deadline() {
             plan.wake_no_later_than(deadline);
+        }
+    }
+
+    /// What keeps a run from starting is recorded while it lasts; that it started says that it is over.
+    fn plan_note(&self, job: &JobView, plan: &mut Plan) {
+        if self.live.state == RunState::Starting && self.live.waiting != job.waiting {
+            plan.notes.push(Note { run: self.live.run, waiting: job.waiting.clone() });
         }
     }
 
@@ -95,15 +125,23 @@ impl Seen<'_> {
 
     /// The Job is gone and nobody saw how it ended: by our own stop, or by another hand.
     fn end_of_vanished(&self) -> End {
+        let disrupted = self.job.is_some_and(|job| job.disruptions > DISRUPTIONS_MAX);
         let (state, reason, message) = if self.live.cancel {
             (RunState::Cancelled, None, None)
         } else if self.is_over_time() {
             (RunState::TimedOut, Some("RunTimeout"), Some("stopped after the queue's run_timeout"))
+        } else if disrupted {
+            let words = "stopped, as its pods were evicted, drained or preempted too often";
+            (RunState::Failed, Some("DisruptedTooOften"), Some(words))
         } else {
             (RunState::Lost, Some("JobGone"), Some("the Job vanished before its end was seen"))
         };
-        let ending =
-            Ending { reason: reason.map(Into::into), message: message.map(Into::into), ..Ending::default() };
+        let ending = Ending {
+            reason: reason.map(Into::into),
+            message: message.map(Into::into),
+            disrupted: disrupted && state == RunState::Failed,
+            ..Ending::default()
+        };
         self.end(state, ending)
     }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
-use crate::snapshot::{ExecutorView, FreshBatch, JobPhase, JobView, LiveRun, Queue, Retry, StoreView};
+use crate::snapshot::{
+    ExecutorView, FreshBatch, JobPhase, JobView, Limit, LiveRun, Queue, Retry, StoreView, Waiting,
+};
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap_or_default()
@@ -18,9 +20,11 @@ fn after_s(seconds: i64) -> Timestamp {
 fn queue() -> Queue {
     Queue {
         name: "claps".into(),
+        namespace: None,
         paused: false,
         priority: 0,
         max_parallel: 10,
+        limit: None,
         items_per_run: 1,
         max_per_key: None,
         max_starts: None,
@@ -55,11 +59,20 @@ fn live(run: RunId, state: RunState) -> LiveRun {
         state,
         started_at: (state == RunState::Running).then(now),
         cancel: false,
+        waiting: None,
     }
 }
 
 fn job(run: RunId, phase: JobPhase) -> JobView {
-    JobView { run, queue: "claps".into(), phase, started_at: Some(now()), stopping: false }
+    JobView {
+        run,
+        queue: "claps".into(),
+        phase,
+        started_at: Some(now()),
+        stopping: false,
+        waiting: None,
+        disruptions: 0,
+    }
 }
 
 fn ended(succeeded: bool, at: Timestamp) -> JobPhase {
@@ -74,8 +87,14 @@ fn world(queue: Queue, live: Vec<LiveRun>, jobs: Vec<JobView>) -> Snapshot {
             live,
             next_not_before: None,
             namespaces: BTreeSet::new(),
+            prune_at: None,
         },
-        executor: ExecutorView { synced: true, jobs: jobs.into_iter().map(|j| (j.run, j)).collect() },
+        executor: ExecutorView {
+            synced: true,
+            namespace: "own".into(),
+            jobs: jobs.into_iter().map(|j| (j.run, j)).collect(),
+            ..ExecutorView::default()
+        },
         local_now: now(),
     }
 }
@@ -302,4 +321,100 @@ fn the_newest_ended_jobs_stay_and_those_not_recorded_yet_too() {
     ];
     let plan = plan(&world(q, vec![live(6, RunState::Running)], jobs));
     assert_eq!(plan.removals, [1, 4]);
+}
+
+fn unschedulable() -> Waiting {
+    Waiting { reason: "Unschedulable".into(), message: "0/1 nodes are available".into() }
+}
+
+#[test]
+fn why_a_run_does_not_start_is_noted_once_and_withdrawn_when_it_is_over() {
+    let waits = JobView { waiting: Some(unschedulable()), started_at: None, ..job(1, JobPhase::Pending) };
+    let starting = live(1, RunState::Starting);
+    let got = plan(&world(queue(), vec![starting.clone()], vec![waits.clone()]));
+    assert_eq!(got.notes, [Note { run: 1, waiting: Some(unschedulable()) }]);
+
+    let noted = LiveRun { waiting: Some(unschedulable()), ..starting };
+    assert!(plan(&world(queue(), vec![noted.clone()], vec![waits])).is_empty());
+
+    let pending = JobView { started_at: None, ..job(1, JobPhase::Pending) };
+    let got = plan(&world(queue(), vec![noted.clone()], vec![pending]));
+    assert_eq!(got.notes, [Note { run: 1, waiting: None }]);
+
+    let got = plan(&world(queue(), vec![noted], vec![job(1, JobPhase::Running)]));
+    assert!(got.notes.is_empty() && got.running.len() == 1, "that it runs says it all");
+}
+
+#[test]
+fn a_refusal_is_noted_while_it_lasts() {
+    let refused =
+        JobView { waiting: Some(unschedulable()), ..job(1, JobPhase::Refused { again_at: after_s(5) }) };
+    let got = plan(&world(queue(), vec![live(1, RunState::Starting)], vec![refused]));
+    assert_eq!(got.notes.len(), 1);
+}
+
+#[test]
+fn a_job_without_a_live_run_is_asked_about_unless_it_ended_or_stops() {
+    let stopping = JobView { stopping: true, ..job(3, JobPhase::Running) };
+    let jobs =
+        vec![job(1, JobPhase::Running), job(2, ended(true, now())), stopping, job(4, JobPhase::Creating)];
+    assert_eq!(plan(&world(queue(), vec![], jobs)).strays, [1]);
+    let alive = world(queue(), vec![live(1, RunState::Running)], vec![job(1, JobPhase::Running)]);
+    assert!(plan(&alive).strays.is_empty());
+}
+
+#[test]
+fn a_disruption_burns_no_attempt_and_too_many_stop_the_run() {
+    let often = JobView { disruptions: DISRUPTIONS_MAX + 1, ..job(1, JobPhase::Running) };
+    let running = live(1, RunState::Running);
+    assert_eq!(plan(&world(queue(), vec![running.clone()], vec![often.clone()])).stops, [1]);
+    let gone = JobView { phase: JobPhase::Gone, stopping: true, ..often };
+    let [end] = &plan(&world(queue(), vec![running.clone()], vec![gone])).ends[..] else {
+        unreachable!("one end")
+    };
+    assert_eq!((end.state, end.ending.disrupted), (RunState::Failed, true));
+    assert_eq!(end.ending.reason.as_deref(), Some("DisruptedTooOften"));
+
+    let ending = Ending { disrupted: true, ..Ending::default() };
+    let evicted = world(queue(), vec![running.clone()], vec![job(1, JobPhase::Ended(ending.clone()))]);
+    assert!(plan(&evicted).ends[0].ending.disrupted);
+    let cancelled = LiveRun { cancel: true, ..running };
+    let got = plan(&world(queue(), vec![cancelled], vec![job(1, JobPhase::Ended(ending))]));
+    assert_eq!((got.ends[0].state, got.ends[0].ending.disrupted), (RunState::Cancelled, false));
+}
+
+#[test]
+fn a_limit_holds_several_queues_together() {
+    let limit = |live| Some(Limit { name: "licences".into(), max_parallel: 3, live });
+    let named =
+        |name: &str| Queue { name: name.into(), limit: limit(1), fresh: vec![fresh(1, 1, 9)], ..queue() };
+    let mut seen = world(named("a"), vec![], vec![]);
+    seen.store.queues.push(named("b"));
+    let got = plan(&seen);
+    assert_eq!(got.claims.len(), 2, "three less the one that is live elsewhere");
+    let reason = Reason::AtLimit { limit: "licences".into(), max_parallel: 3 };
+    assert_eq!(got.held.iter().filter(|h| h.reason == reason).count(), 2);
+}
+
+#[test]
+fn old_batches_are_pruned_when_they_are_due() {
+    let mut seen = world(queue(), vec![], vec![]);
+    seen.store.prune_at = Some(after_s(60));
+    let got = plan(&seen);
+    assert_eq!((got.prune, got.wake_at), (false, Some(after_s(60))));
+    seen.store.prune_at = Some(now());
+    assert!(plan(&seen).prune);
+}
+
+#[test]
+fn a_namespace_that_cannot_be_read_holds_its_own_queues_only() {
+    let elsewhere = |q: Queue| Queue { name: "b".into(), namespace: Some("other".into()), ..q };
+    let busy = Queue { fresh: vec![fresh(1, 1, 1)], ..queue() };
+    let lost = LiveRun { namespace: Some("other".into()), ..live(1, RunState::Running) };
+    let mut seen = world(busy.clone(), vec![lost, live(2, RunState::Running)], vec![]);
+    seen.store.queues.push(elsewhere(busy));
+    seen.executor.unread.insert("other".into());
+    let got = plan(&seen);
+    assert_eq!((got.claims.len(), got.held.len()), (1, 1));
+    assert_eq!(got.ends.iter().map(|e| e.run).collect::<Vec<_>>(), [2], "what is missing there may be there");
 }

@@ -4,11 +4,17 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodCondition, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Event, Pod, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use pgbatch_core::environment::RUN_TOKEN;
-use pgbatch_core::name::{BATCH, queue_of, run_of};
-use pgbatch_core::snapshot::RunId;
+use pgbatch_core::name::{BATCH, parse_job_name, queue_of, run_of};
+use pgbatch_core::snapshot::{RunId, Waiting};
+
+/// The kubelet alternates between `ErrImagePull` and this word; it is one reason.
+pub(super) const IMAGE_PULL: &str = "ImagePullBackOff";
+
+/// What the API server says when a namespace has no room for a Job or a pod.
+pub(super) const QUOTA: &str = "exceeded quota";
 
 /// A Job of ours.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,11 +81,27 @@ pub(super) struct ContainerEnd {
     pub(super) message: Option<String>,
 }
 
-/// Why a pod does not start.
+/// The Job controller's complaint that it cannot create a pod: nothing in the Job's own status says it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Waiting {
-    pub(super) reason: String,
-    pub(super) message: String,
+pub(super) struct BlockedFacts {
+    pub(super) run: RunId,
+    /// Of the Job.
+    pub(super) uid: String,
+    pub(super) why: Waiting,
+}
+
+impl BlockedFacts {
+    /// The events that are worth watching: few, and only when something is wrong.
+    pub(super) const FIELDS: &str = "reason=FailedCreate,involvedObject.kind=Job";
+
+    /// None where it is not about a Job with a run's name. Whether it is ours, its uid tells.
+    pub(super) fn of(event: &Event) -> Option<Self> {
+        let (_queue, run) = parse_job_name(event.involved_object.name.as_deref()?)?;
+        let message = event.message.clone()?;
+        let reason = if message.contains(QUOTA) { "QuotaExceeded" } else { "FailedCreate" };
+        let uid = event.involved_object.uid.clone()?;
+        Some(Self { run, uid, why: Waiting { reason: reason.to_owned(), message } })
+    }
 }
 
 impl JobFacts {
@@ -211,5 +233,29 @@ fn waiting(status: &PodStatus, conditions: &[PodCondition]) -> Option<Waiting> {
         Some((condition.reason.clone(), condition.message.clone()))
     };
     let (reason, message) = container.or_else(unscheduled)?;
-    Some(Waiting { reason: reason?, message: message.unwrap_or_default() })
+    let reason = reason.map(|word| if word == "ErrImagePull" { IMAGE_PULL.to_owned() } else { word })?;
+    Some(Waiting { reason, message: message.unwrap_or_default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(name: &str, message: &str) -> Option<BlockedFacts> {
+        let object = json!({"kind": "Job", "name": name, "uid": "u"});
+        let event =
+            json!({"metadata": {}, "involvedObject": object, "reason": "FailedCreate", "message": message});
+        BlockedFacts::of(&serde_json::from_value(event).ok()?)
+    }
+
+    #[test]
+    fn the_job_controllers_complaint_names_the_run_and_the_quota() {
+        let quota = event("claps-7", "Error creating: pods \"x\" is forbidden: exceeded quota: small");
+        assert_eq!(quota.map(|b| (b.run, b.why.reason)), Some((7, "QuotaExceeded".to_owned())));
+        let admission = event("claps-7", "Error creating: admission webhook \"w\" denied the request: no");
+        assert_eq!(admission.map(|b| b.why.reason).as_deref(), Some("FailedCreate"));
+        assert_eq!(event("nightly", "Error creating: it is not a run's"), None);
+    }
 }

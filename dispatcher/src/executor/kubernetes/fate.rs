@@ -24,6 +24,7 @@ fn success(terminal: &Terminal, pods: &[&PodFacts]) -> Ending {
         exit_code: Some(0),
         reason: Some("Completed".to_owned()),
         message,
+        disrupted: false,
     }
 }
 
@@ -53,6 +54,7 @@ fn failure(terminal: &Terminal, pods: &[&PodFacts]) -> Ending {
         exit_code: culprit.map(|(_, end)| end.exit_code),
         reason,
         message,
+        disrupted: !pods.is_empty() && pods.iter().all(|pod| pod.disrupted),
     }
 }
 

@@ -11,13 +11,15 @@ mod settle;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use pgbatch_core::snapshot::{Ending, ExecutorView, JobPhase, JobView, RunId};
+use pgbatch_core::snapshot::{Ending, ExecutorView, JobPhase, JobView, RunId, Waiting};
 
-use super::facts::{JobFacts, PodFacts, Terminal};
+use super::facts::{BlockedFacts, JobFacts, PodFacts, Terminal};
 
 /// Jobs and pods of the watched namespaces, by run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Mirror {
+    /// The dispatcher's own namespace.
+    own: String,
     namespaces: BTreeMap<String, Namespace>,
     /// Whether it was ever told which namespaces there are besides the dispatcher's own.
     namespaces_told: bool,
@@ -45,6 +47,8 @@ struct Namespace {
     pods: Listing<String>,
     /// Jobs that had ended before the list of pods began: that list says all there is about their pods.
     ended_before_pods: BTreeSet<RunId>,
+    /// What the API server said to the last try to list or watch.
+    trouble: Option<String>,
 }
 
 /// The state of one watch.
@@ -84,8 +88,12 @@ struct Entry {
     refusals: u32,
     /// How many lists of Jobs had begun when the create request was answered.
     answered: Option<u64>,
-    /// The last reason told why the pod does not start.
-    told: Option<String>,
+    /// Why it does not start: the last words of whoever is in its way.
+    waiting: Option<Waiting>,
+    /// The Job controller could not create a pod, and has not since.
+    blocked: Option<BlockedFacts>,
+    /// How many of its pods were evicted, drained or preempted.
+    disruptions: u32,
 }
 
 /// Whether the watch (or a read) has seen the Job.
@@ -117,6 +125,19 @@ pub(super) struct Target {
 }
 
 impl Mirror {
+    /// Knows of nothing yet but the dispatcher's own namespace.
+    pub(super) fn new(own: &str) -> Self {
+        Self {
+            own: own.to_owned(),
+            namespaces: BTreeMap::new(),
+            namespaces_told: false,
+            runs: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            changed: false,
+            questions: Vec::new(),
+        }
+    }
+
     /// Whether the namespace is new here.
     pub(super) fn add_namespace(&mut self, namespace: &str) -> bool {
         let is_new = !self.namespaces.contains_key(namespace);
@@ -134,6 +155,20 @@ impl Mirror {
         self.namespaces.get(namespace).is_some_and(|n| n.jobs.synced && n.pods.synced)
     }
 
+    /// A list or a watch of the namespace failed.
+    pub(super) fn note_trouble(&mut self, namespace: &str, trouble: String) {
+        if let Some(namespace) = self.namespaces.get_mut(namespace) {
+            namespace.trouble = Some(trouble);
+        }
+    }
+
+    /// The first namespace that has not been read yet, and why, in words.
+    pub(super) fn unsynced(&self) -> Option<String> {
+        let (name, namespace) = self.namespaces.iter().find(|(name, _)| !self.is_synced(name))?;
+        let because = namespace.trouble.as_deref().unwrap_or("no answer yet");
+        Some(format!("the watch of namespace {name} is not synced: {because}"))
+    }
+
     /// Whether the view has changed since the last call.
     pub(super) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
@@ -146,22 +181,22 @@ impl Mirror {
 
     /// The planner's view.
     pub(super) fn view(&self) -> ExecutorView {
-        let synced =
-            self.namespaces_told && self.namespaces.keys().all(|namespace| self.is_synced(namespace));
+        let unread = self.namespaces.keys().filter(|namespace| !self.is_synced(namespace)).cloned().collect();
         let jobs = self.runs.iter().map(|(run, entry)| (*run, entry.view(*run))).collect();
-        ExecutorView { synced, jobs }
+        ExecutorView { synced: self.namespaces_told, unread, namespace: self.own.clone(), jobs }
     }
 
     /// A start is about to be sent. False: one is under way already.
     pub(super) fn begin(&mut self, target: &Target, queue: &str) -> bool {
-        let refusals = match self.runs.get(&target.run) {
+        let (refusals, waiting) = match self.runs.get(&target.run) {
             Some(known) if known.phase == JobPhase::Creating => return false,
-            Some(known) => known.refusals,
-            None => 0,
+            Some(known) => (known.refusals, known.waiting.clone()),
+            None => (0, None),
         };
         let entry = Entry {
             token: target.token.clone(),
             refusals,
+            waiting,
             ..Entry::new(queue, &target.namespace, &target.name, Seen::NotYet)
         };
         self.runs.insert(target.run, entry);
@@ -186,10 +221,11 @@ impl Mirror {
         }
     }
 
-    /// The create request was refused for now.
-    pub(super) fn refuse(&mut self, run: RunId, again_at: impl FnOnce(u32) -> Timestamp) {
+    /// The create request was refused for now, with these words.
+    pub(super) fn refuse(&mut self, run: RunId, why: Waiting, again_at: impl FnOnce(u32) -> Timestamp) {
         self.edit(run, |entry| {
             if entry.is_unseen() {
+                entry.waiting = Some(why);
                 entry.refusals += 1;
                 entry.phase = JobPhase::Refused { again_at: again_at(entry.refusals) };
             }
@@ -331,6 +367,12 @@ impl Mirror {
         }
     }
 
+    /// The Job controller says that it cannot create a pod of this Job: a quota, or an admission's refusal.
+    pub(super) fn block_job(&mut self, facts: BlockedFacts) {
+        // The event may be faster than the Job that it is about.
+        self.edit(facts.run, |entry| entry.blocked = Some(facts));
+    }
+
     fn lose_job(&mut self, run: RunId) {
         let Some(entry) = self.runs.get(&run) else { return };
         if entry.recorded && matches!(entry.phase, JobPhase::Ended(_)) {
@@ -370,7 +412,9 @@ impl Entry {
             recorded: false,
             refusals: 0,
             answered: None,
-            told: None,
+            waiting: None,
+            blocked: None,
+            disruptions: 0,
         }
     }
 
@@ -391,6 +435,8 @@ impl Entry {
             phase: self.phase.clone(),
             started_at: self.started_at,
             stopping: self.stop_requested || self.deleting || self.is_orphaned(),
+            waiting: self.waiting.clone(),
+            disruptions: self.disruptions,
         }
     }
 }

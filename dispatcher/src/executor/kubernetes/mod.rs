@@ -1,27 +1,30 @@
 //! Each run is a Kubernetes Job.
 //!
 //! ```text
-//!   start, stop, remove ──> requests.rs ──> API server ──> watch.rs (Jobs, pods; one namespace each)
+//!   start, stop, remove ──> requests.rs ──> job_api.rs  ──> watch.rs (Jobs, pods; one namespace each)
 //!                               │ answers                      │ events
 //!                               └────────> mirror.rs <─────────┘
 //!   view, changed <────────────────────────────┘
 //! ```
+//! `job_api.rs` is the port; `api_server.rs` is a real API server behind it, the simulation of the tests another.
 //! Only the watches say that a Job exists or is gone; an answer to a request says only that it was heard. Idle, there
 //! is no request but the open watches.
 
+mod api_server;
+mod client;
 mod facts;
 mod fate;
+mod job_api;
 mod mirror;
 mod refusal;
 mod requests;
 mod watch;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use jiff::Timestamp;
-use kube::{Client, Config};
+use kube::Config;
 use pgbatch_core::job_manifest::{ManifestContext, build};
 use pgbatch_core::name::job_name;
 use pgbatch_core::run::RunSpec;
@@ -30,7 +33,11 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tracing::{Instrument, info_span, warn};
 
+pub use self::api_server::ApiServer;
+pub use self::job_api::JobApi;
 use self::mirror::{Mirror, Question, Target};
+use super::Executor;
+use crate::clock;
 
 /// Creates and deletes in flight: the API server takes some 400 Jobs a second at this many, and no more at more.
 const IN_FLIGHT_MAX: usize = 32;
@@ -59,30 +66,41 @@ pub enum KubernetesError {
 }
 
 /// The executor of Kubernetes Jobs.
-#[derive(Debug)]
-pub struct Kubernetes {
-    inner: Arc<Inner>,
-    /// Ends with the executor.
-    watches: Mutex<JoinSet<()>>,
+pub struct Kubernetes<A: JobApi = ApiServer> {
+    inner: Arc<Inner<A>>,
+    tasks: Arc<Tasks>,
     /// The namespace of queues that name none.
     namespace: String,
     context: ManifestContext,
 }
 
 /// What the executor, its watches and its requests share.
-struct Inner {
-    client: Client,
+struct Inner<A> {
+    api: A,
     installation: String,
     mirror: Mutex<Mirror>,
     changed: Notify,
     in_flight: Semaphore,
-    /// Questions for [`Inner::answer`] are tasks of their own, and those need the `Arc`.
-    myself: std::sync::Weak<Inner>,
+    /// What is done later is a task of its own, and that needs the `Arc`.
+    myself: Weak<Inner<A>>,
+    tasks: Weak<Tasks>,
 }
 
-impl std::fmt::Debug for Inner {
+/// The watches and the requests under way: they end with the executor.
+#[derive(Debug, Default)]
+struct Tasks(Mutex<JoinSet<()>>);
+
+impl Tasks {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+}
+
+impl<A: JobApi> std::fmt::Debug for Kubernetes<A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inner").field("installation", &self.installation).finish_non_exhaustive()
+        f.debug_struct("Kubernetes").field("namespace", &self.namespace).finish_non_exhaustive()
     }
 }
 
@@ -112,35 +130,57 @@ impl Kubernetes {
         if let (Ok(name), Ok(value)) = ("user-agent".parse(), agent.parse()) {
             cluster.headers.push((name, value));
         }
-        let client = Client::try_from(cluster).map_err(|error| KubernetesError::UseConfig(error.into()))?;
+        let client = client::client(cluster).map_err(|error| KubernetesError::UseConfig(error.into()))?;
         let namespace = config.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-        let inner = Arc::new_cyclic(|myself| Inner {
-            client,
-            installation: installation.to_owned(),
-            mirror: Mutex::new(Mirror::default()),
-            changed: Notify::new(),
-            in_flight: Semaphore::new(IN_FLIGHT_MAX),
-            myself: myself.clone(),
-        });
         let context = ManifestContext {
             installation: installation.to_owned(),
             sql_image: config.sql_image.clone(),
             sql_secret: config.sql_secret.clone(),
         };
-        let executor = Self { inner, watches: Mutex::new(JoinSet::new()), namespace, context };
+        Ok(Self::new(ApiServer::new(client), namespace, context))
+    }
+}
+
+impl<A: JobApi> Kubernetes<A> {
+    /// Begins to watch `namespace`, where the runs of queues that name none go. Waits for no answer.
+    #[must_use]
+    pub fn new(api: A, namespace: String, context: ManifestContext) -> Self {
+        let tasks = Arc::new(Tasks::default());
+        let inner = Arc::new_cyclic(|myself| Inner {
+            api,
+            installation: context.installation.clone(),
+            mirror: Mutex::new(Mirror::new(&namespace)),
+            changed: Notify::new(),
+            in_flight: Semaphore::new(IN_FLIGHT_MAX),
+            myself: myself.clone(),
+            tasks: Arc::downgrade(&tasks),
+        });
+        let executor = Self { inner, tasks, namespace, context };
         executor.watch(&executor.namespace);
-        Ok(executor)
+        executor
     }
 
     fn watch(&self, namespace: &str) {
         if self.inner.mirror().add_namespace(namespace) {
-            let watch = watch::watch_namespace(Arc::clone(&self.inner), namespace.to_owned());
-            self.watches.lock().unwrap_or_else(PoisonError::into_inner).spawn(watch);
+            self.tasks.spawn(watch::watch_namespace(Arc::clone(&self.inner), namespace.to_owned()));
         }
     }
 
-    /// See [`super::Executor::watch_namespaces`].
-    pub fn watch_namespaces(&self, namespaces: &BTreeSet<String>) -> bool {
+    fn delete(&self, target: Option<Target>) {
+        if let Some(target) = target {
+            let inner = Arc::clone(&self.inner);
+            let span = info_span!("delete", run = target.run, job = target.name);
+            self.tasks.spawn(async move { inner.delete(target).await }.instrument(span));
+        }
+    }
+}
+
+impl<A: JobApi> Executor for Kubernetes<A> {
+    fn kind(&self) -> &'static str {
+        "kubernetes"
+    }
+
+    fn watch_namespaces(&self, namespaces: &BTreeSet<String>) -> bool {
         let all: BTreeSet<&String> = namespaces.iter().chain([&self.namespace]).collect();
         let synced = {
             let mut mirror = self.inner.mirror();
@@ -153,8 +193,11 @@ impl Kubernetes {
         synced
     }
 
-    /// See [`super::Executor::start`].
-    pub fn start(&self, spec: RunSpec) {
+    fn unsynced(&self) -> Option<String> {
+        self.inner.mirror().unsynced()
+    }
+
+    fn start(&self, spec: RunSpec) {
         let target = Target {
             run: spec.run,
             namespace: spec.namespace.clone().unwrap_or_else(|| self.namespace.clone()),
@@ -170,57 +213,43 @@ impl Kubernetes {
             Ok(job) => {
                 let inner = Arc::clone(&self.inner);
                 let span = info_span!("create", queue = spec.queue, batch = spec.batch, run = spec.run);
-                tokio::spawn(async move { inner.create(target, job).await }.instrument(span));
+                self.tasks.spawn(async move { inner.create(target, job).await }.instrument(span));
             }
             Err(error) => {
                 let message = error.to_string();
                 warn!(queue = spec.queue, batch = spec.batch, run = spec.run, message, "no Job can be made");
                 self.inner.update(|mirror| {
-                    mirror.reject(spec.run, Timestamp::now(), "JobRejected", message);
+                    mirror.reject(spec.run, clock::now(), "JobRejected", message);
                 });
             }
         }
     }
 
-    /// See [`super::Executor::stop`].
-    pub fn stop(&self, run: RunId) {
+    fn stop(&self, run: RunId) {
         let mut target = None;
         self.inner.update(|mirror| target = mirror.stop(run));
         self.delete(target);
     }
 
-    /// See [`super::Executor::forget`].
-    pub fn forget(&self, run: RunId) {
+    fn forget(&self, run: RunId) {
         self.inner.mirror().forget(run);
     }
 
-    /// See [`super::Executor::remove`].
-    pub fn remove(&self, run: RunId) {
+    fn remove(&self, run: RunId) {
         let target = self.inner.mirror().remove(run);
         self.delete(target);
     }
 
-    fn delete(&self, target: Option<Target>) {
-        if let Some(target) = target {
-            let inner = Arc::clone(&self.inner);
-            let span = info_span!("delete", run = target.run, job = target.name);
-            tokio::spawn(async move { inner.delete(target).await }.instrument(span));
-        }
-    }
-
-    /// See [`super::Executor::view`].
-    #[must_use]
-    pub fn view(&self) -> ExecutorView {
+    fn view(&self) -> ExecutorView {
         self.inner.mirror().view()
     }
 
-    /// See [`super::Executor::changed`].
-    pub async fn changed(&self) {
+    async fn changed(&self) {
         self.inner.changed.notified().await;
     }
 }
 
-impl Inner {
+impl<A: JobApi> Inner<A> {
     fn mirror(&self) -> MutexGuard<'_, Mirror> {
         // The mirror is repaired by the next list, whatever a panic left.
         self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
@@ -237,8 +266,8 @@ impl Inner {
             self.changed.notify_one();
         }
         for question in questions {
-            if let Some(inner) = self.myself.upgrade() {
-                tokio::spawn(async move { inner.answer(question).await });
+            if let (Some(inner), Some(tasks)) = (self.myself.upgrade(), self.tasks.upgrade()) {
+                tasks.spawn(async move { inner.answer(question).await });
             }
         }
     }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use kube::core::Status;
+use pgbatch_core::snapshot::Waiting;
 
+use super::facts::QUOTA;
 use crate::store::with_causes;
 
 /// What an error means.
@@ -35,12 +37,23 @@ pub(super) fn verdict(error: &kube::Error) -> Verdict {
 
 /// A 403 that is not about rights: the quota is used up, or the namespace is on its way out.
 fn passes(status: &Status) -> bool {
-    status.message.contains("exceeded quota") || status.message.contains("is being terminated")
+    status.message.contains(QUOTA) || status.message.contains("is being terminated")
 }
 
 fn retry_after(status: &Status) -> Duration {
     let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
     Duration::from_secs(u64::from(seconds))
+}
+
+/// Why the create was refused, for people: in the API server's words, where it has any.
+pub(super) fn why(error: &kube::Error) -> Waiting {
+    let reason = match error {
+        kube::Error::Api(status) if status.message.contains(QUOTA) => "QuotaExceeded",
+        kube::Error::Api(status) if !status.reason.is_empty() => &status.reason,
+        kube::Error::Api(_) => "Refused",
+        _ => "ApiServerUnreachable",
+    };
+    Waiting { reason: reason.to_owned(), message: words(error) }
 }
 
 /// What the API server said, or why it could not be asked, with the causes.

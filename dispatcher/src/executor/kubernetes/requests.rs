@@ -2,20 +2,17 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
 use pgbatch_core::name::{RUN, selector};
-use pgbatch_core::snapshot::RunId;
+use pgbatch_core::snapshot::{RunId, Waiting};
 use tracing::{debug, warn};
 
 use super::super::refusal::again_at;
-use super::Inner;
 use super::facts::{JobFacts, PodFacts, token};
 use super::mirror::{Question, Target};
-use super::refusal::{Verdict, verdict, words};
+use super::refusal::{Verdict, verdict, why, words};
+use super::{Inner, JobApi};
+use crate::clock;
 
 /// A plain request that takes longer will not be answered.
 const REQUEST_MAX: Duration = Duration::from_secs(30);
@@ -30,20 +27,16 @@ async fn limited<T>(request: impl Future<Output = kube::Result<T>>) -> kube::Res
     }
 }
 
-impl Inner {
-    fn jobs(&self, namespace: &str) -> Api<Job> {
-        Api::namespaced(self.client.clone(), namespace)
-    }
-
+impl<A: JobApi> Inner<A> {
     /// Creates the Job of a run. Sent twice, it makes one Job: the second finds the name taken, with our token.
     pub(super) async fn create(&self, target: Target, job: Job) {
         let run = target.run;
         let result = {
             let Ok(_permit) = self.in_flight.acquire().await else { return };
-            limited(self.jobs(&target.namespace).create(&PostParams::default(), &job)).await
+            limited(self.api.create(&target.namespace, &job)).await
         };
         let error = match result {
-            Ok(_) => return self.update(|mirror| mirror.created(run)),
+            Ok(()) => return self.update(|mirror| mirror.created(run)),
             Err(error) => error,
         };
         match verdict(&error) {
@@ -52,20 +45,21 @@ impl Inner {
             Verdict::Never => {
                 let message = words(&error);
                 warn!(namespace = target.namespace, message, "the Job was rejected");
-                self.update(|mirror| mirror.reject(run, Timestamp::now(), "JobRejected", message));
+                self.update(|mirror| mirror.reject(run, clock::now(), "JobRejected", message));
             }
         }
     }
 
     fn refuse(&self, run: RunId, error: &kube::Error, at_least: Duration) {
         warn!(error = words(error), "the Job cannot be created now");
-        self.update(|mirror| mirror.refuse(run, |refusals| again_at(Timestamp::now(), refusals, at_least)));
+        let again = |refusals| again_at(clock::now(), refusals, at_least);
+        self.update(|mirror| mirror.refuse(run, why(error), again));
     }
 
     /// The name is taken: by an earlier create of this very run, or by somebody else's Job.
     async fn resolve_taken(&self, target: &Target) {
         let run = target.run;
-        match limited(self.jobs(&target.namespace).get_opt(&target.name)).await {
+        match limited(self.api.get(&target.namespace, &target.name)).await {
             Ok(Some(job)) if token(&job) == target.token => {
                 debug!("the Job was there already");
                 self.update(|mirror| {
@@ -77,11 +71,13 @@ impl Inner {
                 let Target { name, namespace, .. } = target;
                 let message = format!("a Job {name} that is not this run's exists in namespace {namespace}");
                 warn!(message, "the Job was rejected");
-                self.update(|mirror| mirror.reject(run, Timestamp::now(), "JobNameTaken", message));
+                self.update(|mirror| mirror.reject(run, clock::now(), "JobNameTaken", message));
             }
             // Deleted in between: whose it was, nobody knows. The next create tells.
             Ok(None) => self.update(|mirror| {
-                mirror.refuse(run, |refusals| again_at(Timestamp::now(), refusals, Duration::ZERO));
+                let again = |refusals| again_at(clock::now(), refusals, Duration::ZERO);
+                let message = "a Job of this name was being deleted".to_owned();
+                mirror.refuse(run, Waiting { reason: "JobNameTaken".to_owned(), message }, again);
             }),
             Err(error) => self.refuse(run, &error, Duration::ZERO),
         }
@@ -107,20 +103,19 @@ impl Inner {
     }
 
     async fn try_delete(&self, target: &mut Target) -> kube::Result<()> {
-        let jobs = self.jobs(&target.namespace);
         if target.uid.is_none() {
             // A Job that was never seen: it may not exist, and it may be somebody else's.
-            let job = limited(jobs.get_opt(&target.name)).await?.filter(|job| token(job) == target.token);
+            let job = limited(self.api.get(&target.namespace, &target.name))
+                .await?
+                .filter(|job| token(job) == target.token);
             target.uid = job.as_ref().and_then(|job| job.metadata.uid.clone());
             self.update(|mirror| mirror.read(target.run, job.as_ref().and_then(JobFacts::of)));
         }
         let Some(uid) = target.uid.clone() else { return Ok(()) };
-        let preconditions = Preconditions { uid: Some(uid), resource_version: None };
-        let parameters = DeleteParams::background().preconditions(preconditions);
-        match limited(jobs.delete(&target.name, &parameters)).await {
+        match limited(self.api.delete(&target.namespace, &target.name, &uid)).await {
             // A conflict: this Job is gone, another one has its name.
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
-            other => other.map(drop),
+            other => other,
         }
     }
 
@@ -148,14 +143,13 @@ impl Inner {
         let Some(target) = self.mirror().target(run) else { return Ok(()) };
         match question {
             Question::Pods(_) => {
-                let pods: Api<Pod> = Api::namespaced(self.client.clone(), &target.namespace);
                 let ours = format!("{},{RUN}={run}", selector(&self.installation));
-                let list = limited(pods.list(&ListParams::default().labels(&ours))).await?;
-                let facts = list.items.iter().filter_map(PodFacts::of).collect();
+                let pods = limited(self.api.list_pods(&target.namespace, &ours)).await?;
+                let facts = pods.iter().filter_map(PodFacts::of).collect();
                 self.update(|mirror| mirror.answer_pods(run, facts));
             }
             Question::Exists(_) => {
-                let job = limited(self.jobs(&target.namespace).get_opt(&target.name)).await?;
+                let job = limited(self.api.get(&target.namespace, &target.name)).await?;
                 self.update(|mirror| mirror.read(run, job.as_ref().and_then(JobFacts::of)));
             }
         }
@@ -163,7 +157,7 @@ impl Inner {
     }
 
     async fn pause(&self, tries: u32) {
-        let now = Timestamp::now();
+        let now = clock::now();
         let until = again_at(now, tries, Duration::ZERO);
         tokio::time::sleep(Duration::try_from(until.duration_since(now)).unwrap_or_default()).await;
     }

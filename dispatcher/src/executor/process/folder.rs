@@ -75,7 +75,14 @@ pub(crate) struct Ended {
 impl From<Ended> for Ending {
     fn from(ended: Ended) -> Self {
         let Ended { succeeded, finished_at, exit_code, reason, message } = ended;
-        Self { succeeded, finished_at: Some(finished_at), exit_code: Some(exit_code), reason, message }
+        Self {
+            succeeded,
+            finished_at: Some(finished_at),
+            exit_code: Some(exit_code),
+            reason,
+            message,
+            disrupted: false,
+        }
     }
 }
 

@@ -33,6 +33,7 @@ use tracing::warn;
 
 use self::folder::{Condition, DRAFT_PREFIX, Folder, ShimSpec, Started};
 use super::refusal;
+use crate::clock;
 
 /// A draft this old is nobody's any more.
 const DRAFT_AGE_MAX: Duration = Duration::from_secs(3600);
@@ -206,6 +207,7 @@ impl Process {
         ExecutorView {
             synced: true,
             jobs: runs.iter().map(|(run, known)| (*run, known.view(*run))).collect(),
+            ..ExecutorView::default()
         }
     }
 
@@ -229,7 +231,7 @@ impl Entry {
 
     fn view(&self, run: RunId) -> JobView {
         let Self { queue, phase, started_at, stopping, refusals: _, folder: _ } = self.clone();
-        JobView { run, queue, phase, started_at, stopping }
+        JobView { run, queue, phase, started_at, stopping, waiting: None, disruptions: 0 }
     }
 }
 
@@ -251,7 +253,7 @@ impl Inner {
         warn!(run, %error, "cannot start the process now");
         self.change(run, |known| {
             known.refusals += 1;
-            let again_at = refusal::again_at(Timestamp::now(), known.refusals, Duration::ZERO);
+            let again_at = refusal::again_at(clock::now(), known.refusals, Duration::ZERO);
             known.phase = JobPhase::Refused { again_at };
         });
     }
@@ -260,7 +262,7 @@ impl Inner {
     fn reject(&self, run: RunId, reason: &str, message: String) {
         self.change(run, |known| {
             known.phase = JobPhase::Ended(Ending {
-                finished_at: Some(Timestamp::now()),
+                finished_at: Some(clock::now()),
                 reason: Some(reason.to_owned()),
                 message: Some(message),
                 ..Ending::default()

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use pgbatch_core::name::job_name;
 use pgbatch_core::snapshot::{JobPhase, RunId};
-use tracing::warn;
 
 use super::super::facts::PodFacts;
 use super::{Asked, Entry, Mirror, Seen};
@@ -73,12 +72,9 @@ impl Mirror {
     /// A pod is there, or has changed.
     pub(in super::super) fn apply_pod(&mut self, facts: PodFacts) {
         let run = facts.run;
-        if let Some(entry) = self.runs.get_mut(&run) {
-            // Nothing that a pod could say changes an end.
-            if matches!(entry.phase, JobPhase::Ended(_)) {
-                return;
-            }
-            entry.tell_waiting(&facts);
+        // Nothing that a pod could say changes an end.
+        if self.runs.get(&run).is_some_and(|entry| matches!(entry.phase, JobPhase::Ended(_))) {
+            return;
         }
         self.pods.entry(run).or_default().insert(facts.name.clone(), facts);
         self.edit(run, |_| {});
@@ -104,28 +100,5 @@ impl Mirror {
             self.apply_pod(pod);
         }
         self.edit(run, |entry| entry.pods_asked = Asked::Answered);
-    }
-}
-
-impl Entry {
-    /// Says why a pod does not start, once for each reason: an image that does not exist can be waited for in vain.
-    fn tell_waiting(&mut self, pod: &PodFacts) {
-        let Some(waiting) = &pod.waiting else { return };
-        // The kubelet alternates between the two.
-        let reason = match waiting.reason.as_str() {
-            "ErrImagePull" => "ImagePullBackOff",
-            reason => reason,
-        };
-        if self.told.as_deref() != Some(reason) {
-            warn!(
-                queue = pod.queue,
-                batch = pod.batch,
-                run = pod.run,
-                reason = waiting.reason,
-                message = waiting.message,
-                "the pod does not start"
-            );
-            self.told = Some(reason.to_owned());
-        }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use pgbatch_core::snapshot::{JobPhase, RunId};
+use pgbatch_core::snapshot::{JobPhase, JobView, RunId, Waiting};
+use tracing::warn;
 
-use super::super::facts::PodFacts;
+use super::super::facts::{IMAGE_PULL, PodFacts};
 use super::super::fate;
 use super::{Asked, Entry, Mirror, Question, Seen};
 
@@ -16,16 +17,27 @@ impl Mirror {
         change(entry);
         let pods_synced = self.namespaces.get(&entry.namespace).is_some_and(|n| n.pods.synced);
         let pods = self.pods.get(&run);
+        entry.settle_waiting(pods);
         if entry.settle(pods) == Pods::Missing && pods_synced && entry.pods_asked == Asked::No {
             entry.pods_asked = Asked::UnderWay;
             self.questions.push(Question::Pods(run));
         }
-        if entry.view(run) != before {
+        let after = entry.view(run);
+        if after != before {
+            tell_waiting(&before, &after);
             self.changed = true;
         }
         if matches!(entry.phase, JobPhase::Ended(_)) {
             self.pods.remove(&run);
         }
+    }
+}
+
+/// Says why a run does not start, once for each reason: an image that does not exist can be waited for in vain.
+fn tell_waiting(before: &JobView, after: &JobView) {
+    let Some(Waiting { reason, message }) = &after.waiting else { return };
+    if before.waiting.as_ref().is_none_or(|known| known.reason != *reason) {
+        warn!(queue = after.queue, run = after.run, reason, message, "the run does not start");
     }
 }
 
@@ -37,6 +49,26 @@ enum Pods {
 }
 
 impl Entry {
+    /// What a refused create said holds until the Job is there; then its pods say it, or the lack of them.
+    fn settle_waiting(&mut self, pods: Option<&BTreeMap<String, PodFacts>>) {
+        let mut pods = pods.into_iter().flat_map(BTreeMap::values);
+        self.disruptions =
+            u32::try_from(pods.clone().filter(|pod| pod.disrupted).count()).unwrap_or(u32::MAX);
+        let Seen::There { uid } = &self.job else { return };
+        let waiting = if pods.clone().any(|pod| pod.live) {
+            self.blocked = None;
+            pods.find_map(|pod| pod.waiting.clone().filter(|_| pod.live))
+        } else {
+            self.blocked.as_ref().filter(|blocked| blocked.uid == *uid).map(|blocked| blocked.why.clone())
+        };
+        let same = |a: &Waiting, b: &Waiting| a.reason == b.reason && a.reason == IMAGE_PULL;
+        match (&self.waiting, &waiting) {
+            // The kubelet alternates between two messages, of which the first says more.
+            (Some(known), Some(now)) if same(known, now) => {}
+            _ => self.waiting = waiting,
+        }
+    }
+
     fn settle(&mut self, pods: Option<&BTreeMap<String, PodFacts>>) -> Pods {
         if matches!(self.phase, JobPhase::Ended(_)) {
             return Pods::Enough;

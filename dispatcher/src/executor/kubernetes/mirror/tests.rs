@@ -1,4 +1,4 @@
-use super::super::facts::{ContainerEnd, ContainerFacts};
+use super::super::facts::{ContainerEnd, ContainerFacts, IMAGE_PULL};
 use super::*;
 
 const NS: &str = "batch";
@@ -6,6 +6,14 @@ const RUN: RunId = 7;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
+}
+
+fn waits(reason: &str) -> Waiting {
+    Waiting { reason: reason.into(), message: format!("words about {reason}") }
+}
+
+fn blocked(uid: &str) -> BlockedFacts {
+    BlockedFacts { run: RUN, uid: uid.into(), why: waits("FailedCreate") }
 }
 
 fn target(token: &str) -> Target {
@@ -56,11 +64,11 @@ fn pod(state: Option<Option<i32>>) -> PodFacts {
 
 /// A mirror whose first lists were empty.
 fn synced() -> Mirror {
-    let mut mirror = Mirror::default();
+    let mut mirror = Mirror::new(NS);
     mirror.add_namespace(NS);
     mirror.tell_namespaces();
     relist(&mut mirror, &[], &[]);
-    assert!(mirror.view().synced);
+    assert!(mirror.view().has_read(None));
     mirror.take_changed();
     mirror
 }
@@ -153,7 +161,7 @@ fn an_end_without_a_word_of_the_pods_is_asked_for_once() {
 
 #[test]
 fn the_first_list_of_pods_answers_for_the_jobs_that_ended_before() {
-    let mut mirror = Mirror::default();
+    let mut mirror = Mirror::new(NS);
     mirror.add_namespace(NS);
     relist(&mut mirror, &[job(Some(true))], &[]);
     assert_eq!(mirror.take_questions(), []);
@@ -245,10 +253,10 @@ fn whether_a_created_job_is_still_there_is_answered() {
 fn a_refused_start_can_be_tried_again_or_stopped() {
     let mut mirror = synced();
     mirror.begin(&target("t"), "q");
-    mirror.refuse(RUN, |refusals| at(refusals.into()));
+    mirror.refuse(RUN, waits("QuotaExceeded"), |refusals| at(refusals.into()));
     assert_eq!(phase(&mirror), JobPhase::Refused { again_at: at(1) });
     assert!(mirror.begin(&target("t"), "q"));
-    mirror.refuse(RUN, |refusals| at(refusals.into()));
+    mirror.refuse(RUN, waits("QuotaExceeded"), |refusals| at(refusals.into()));
     assert_eq!(phase(&mirror), JobPhase::Refused { again_at: at(2) }, "refusals in a row count");
     let asked = mirror.stop(RUN).unwrap();
     assert_eq!((asked.uid, asked.token.as_deref()), (None, Some("t")));
@@ -300,12 +308,63 @@ fn a_deletion_by_hand_shows_as_stopping() {
 
 #[test]
 fn nothing_is_synced_before_all_namespaces_are_known_and_read() {
-    let mut mirror = Mirror::default();
+    let mut mirror = Mirror::new(NS);
     mirror.add_namespace(NS);
     relist(&mut mirror, &[], &[]);
-    assert!(!mirror.view().synced, "there may be other namespaces");
+    assert!(!mirror.view().has_read(None), "there may be other namespaces");
     mirror.tell_namespaces();
-    assert!(mirror.view().synced);
+    assert!(mirror.view().has_read(None));
     mirror.add_namespace("other");
-    assert!(!mirror.view().synced);
+    assert!(mirror.view().has_read(None) && !mirror.view().has_read(Some("other")));
+}
+
+fn reason(mirror: &Mirror) -> Option<String> {
+    view(mirror).waiting.map(|waiting| waiting.reason)
+}
+
+fn pod_that_waits(waiting: Waiting) -> PodFacts {
+    PodFacts { waiting: Some(waiting), ..pod(None) }
+}
+
+#[test]
+fn why_a_run_does_not_start_is_known_for_as_long_as_it_does_not() {
+    let mut mirror = synced();
+    mirror.begin(&target("t"), "q");
+    mirror.refuse(RUN, waits("QuotaExceeded"), |_| at(1));
+    assert_eq!(reason(&mirror).as_deref(), Some("QuotaExceeded"));
+    mirror.begin(&target("t"), "q");
+    assert_eq!(reason(&mirror).as_deref(), Some("QuotaExceeded"), "another try is no other reason");
+    mirror.created(RUN);
+    mirror.block_job(blocked("u0"));
+    mirror.apply_job(job(None));
+    assert_eq!(reason(&mirror), None, "that event was about another Job of the name");
+    mirror.block_job(blocked("u1"));
+    assert_eq!(reason(&mirror).as_deref(), Some("FailedCreate"));
+    mirror.apply_pod(pod_that_waits(waits("Unschedulable")));
+    assert_eq!(reason(&mirror).as_deref(), Some("Unschedulable"), "there is a pod");
+    mirror.apply_pod(pod_that_waits(waits(IMAGE_PULL)));
+    let backing_off = Waiting { message: "Back-off pulling image".into(), ..waits(IMAGE_PULL) };
+    mirror.apply_pod(pod_that_waits(backing_off));
+    assert_eq!(view(&mirror).waiting, Some(waits(IMAGE_PULL)), "the first message says more");
+    mirror.apply_pod(pod(Some(None)));
+    assert_eq!(reason(&mirror), None);
+}
+
+#[test]
+fn disrupted_pods_are_counted_and_an_end_by_disruption_alone_is_told() {
+    let mut mirror = with_job();
+    let evicted = |name: &str| PodFacts { name: name.into(), disrupted: true, ..pod(Some(Some(137))) };
+    for name in ["a", "b", "b"] {
+        mirror.apply_pod(evicted(name));
+        mirror.delete_pod(evicted(name));
+    }
+    assert_eq!(view(&mirror).disruptions, 2);
+    mirror.apply_job(job(Some(false)));
+    assert!(ending(&mirror).disrupted);
+
+    let mut mirror = with_job();
+    mirror.apply_pod(evicted("a"));
+    mirror.apply_pod(pod(Some(Some(1))));
+    mirror.apply_job(job(Some(false)));
+    assert!(!ending(&mirror).disrupted, "the pod that replaced it failed by itself");
 }

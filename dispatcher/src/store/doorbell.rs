@@ -1,0 +1,78 @@
+//! How a commit wakes the dispatcher: a connection of its own that sleeps in `CALL pgbatch.wait()`.
+//!
+//! ```text
+//!   seq ──> CALL wait(seq) ── a commit moves the number ──> read seq ──> ring ──> a moment's rest ──┐
+//!    └──────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//! The number is read before the ring, and whoever is rung looks after it: a commit that the look misses has moved the
+//! number since it was read, and the next call returns at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+use tokio_postgres::{Client, Statement};
+use tracing::debug;
+
+use super::connect::{DatabaseUrl, connect};
+use super::session::{StoreError, failed, sender_that_closes_with};
+
+/// Commits that follow each other faster than this are one ring: a look takes about as long.
+const REST: Duration = Duration::from_millis(5);
+
+/// A sleeping backend does not read, so without being told it would not see that its dispatcher has gone. And it must
+/// sleep for as long as nothing happens, whatever the role's settings say.
+const SETTINGS: &str = "SET client_connection_check_interval = '10 s'; SET statement_timeout = 0";
+
+/// The armed doorbell; disarmed with the value.
+pub(super) struct Doorbell {
+    task: AbortHandle,
+    armed: watch::Sender<()>,
+}
+
+impl Doorbell {
+    /// Arms it: whatever commits after this has returned rings `rung`.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub(super) async fn arm(url: &DatabaseUrl, rung: Arc<Notify>) -> Result<Self, StoreError> {
+        let (client, _driver) = connect(url, "pgbatch doorbell", Arc::new(Notify::new())).await?;
+        client.batch_execute(SETTINGS).await.map_err(failed("SET"))?;
+        let prepare = async |sql| client.prepare(sql).await.map_err(failed("PREPARE"));
+        let wait = prepare("CALL pgbatch.wait($1)").await?;
+        let read = prepare("SELECT pgbatch.doorbell_seq()").await?;
+        let mut seq = seq(&client, &read).await?;
+        let task = tokio::spawn(async move {
+            loop {
+                match next(&client, &wait, &read, seq).await {
+                    Ok(now) => seq = now,
+                    Err(error) => return debug!(%error, "the doorbell is disarmed"),
+                }
+                rung.notify_one();
+                tokio::time::sleep(REST).await;
+            }
+        });
+        Ok(Self { task: task.abort_handle(), armed: sender_that_closes_with(task) })
+    }
+
+    /// Ends when the doorbell does not ring any more.
+    pub(super) async fn disarmed(&self) {
+        self.armed.closed().await;
+    }
+}
+
+async fn next(client: &Client, wait: &Statement, read: &Statement, after: i64) -> Result<i64, StoreError> {
+    client.execute(wait, &[&after]).await.map_err(failed("wait"))?;
+    seq(client, read).await
+}
+
+async fn seq(client: &Client, read: &Statement) -> Result<i64, StoreError> {
+    Ok(client.query_one(read, &[]).await.map_err(failed("doorbell_seq"))?.get(0))
+}
+
+impl Drop for Doorbell {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

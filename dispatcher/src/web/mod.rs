@@ -1,0 +1,35 @@
+//! What the dispatcher shows over HTTP. Nothing here writes, and nothing here asks PostgreSQL or the API server.
+
+mod health;
+
+use std::io;
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tracing::{error, info};
+
+pub use health::Health;
+
+/// Serves the pages at `address` until the process ends.
+///
+/// # Errors
+/// The address cannot be listened at: it is taken, or not this host's.
+pub async fn listen(address: SocketAddr, health: Health) -> io::Result<()> {
+    let listener = TcpListener::bind(address).await?;
+    info!(address = %listener.local_addr()?, "serving /healthz and /readyz");
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, pages(health)).await {
+            error!(%error, "the pages are no longer served");
+        }
+    });
+    Ok(())
+}
+
+fn pages(health: Health) -> Router {
+    Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .with_state(health)
+}

@@ -1,0 +1,197 @@
+//! The doorbell: every commit of work wakes the dispatcher, nothing else does, and nobody waits for anybody.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use e2e::postgres::{Database, Options, SUPERUSER, Server};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Error, NoTls};
+
+use crate::support::{Tested, enqueue, refused, until_waiting, value, with_queue};
+
+const SEQ: &str = "SELECT pgbatch.doorbell_seq()";
+
+/// A server of its own, as databases share places of the bell; with a database that has the queue `q`.
+async fn alone() -> Tested<(Server, Database, Client)> {
+    let settings = vec![("max_prepared_transactions".to_owned(), "4".to_owned())];
+    let server = Server::start(&Options { settings, ..Options::default() })?;
+    let (database, client) = with_q(&server).await?;
+    Ok((server, database, client))
+}
+
+async fn with_q(server: &Server) -> Tested<(Database, Client)> {
+    let database = server.database().await?;
+    let client = database.connect().await?;
+    client.batch_execute("SELECT pgbatch.create_queue('q', sql => 'SELECT 1')").await?;
+    Ok((database, client))
+}
+
+/// A connection that sleeps; it comes back with what became of the call.
+fn sleep(sleeper: Client, seq: i64) -> JoinHandle<(Result<u64, Error>, Client)> {
+    tokio::spawn(async move { (sleeper.execute("CALL pgbatch.wait($1)", &[&seq]).await, sleeper) })
+}
+
+async fn seq(client: &Client) -> Tested<i64> {
+    value(client, SEQ).await
+}
+
+#[tokio::test]
+async fn a_commit_rings_once_and_a_rollback_never() -> Tested {
+    const TWICE: &str = "BEGIN; SELECT pgbatch.enqueue('q'); SELECT pgbatch.enqueue_batch('q', '{}')";
+    let (_server, _database, client) = alone().await?;
+    let before = seq(&client).await?;
+    client.batch_execute(TWICE).await?;
+    assert_eq!(seq(&client).await?, before, "before the commit");
+    client.batch_execute("ROLLBACK").await?;
+    assert_eq!(seq(&client).await?, before, "after a rollback");
+    client.batch_execute(TWICE).await?;
+    client.batch_execute("COMMIT").await?;
+    assert_eq!(seq(&client).await?, before + 1, "after a commit");
+    Ok(())
+}
+
+#[tokio::test]
+async fn whatever_gives_the_dispatcher_something_to_do_rings() -> Tested {
+    let (_server, _database, client) = alone().await?;
+    let batch = enqueue(&client, 1, "").await?;
+    for call in [
+        "alter_queue('q', max_parallel => 2)",
+        "pause_queue('q')",
+        "resume_queue('q')",
+        &format!("retry_batch({batch})"),
+        &format!("cancel_batch({batch})"),
+        "drop_queue('q')",
+    ] {
+        let before = seq(&client).await?;
+        client.execute(&format!("SELECT pgbatch.{call}"), &[]).await?;
+        assert_eq!(seq(&client).await?, before + 1, "{call}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn another_database_sleeps_on() -> Tested {
+    let (server, _database, client) = alone().await?;
+    let (_other, neighbour) = with_q(&server).await?;
+    let before = seq(&neighbour).await?;
+    enqueue(&client, 1, "").await?;
+    assert_eq!(seq(&neighbour).await?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_sleeps_holds_no_snapshot_and_no_transaction_id() -> Tested {
+    let (database, client) = with_queue("").await?;
+    let sleeper = database.connect().await?;
+    let now = seq(&client).await?;
+    let sleeping = sleep(sleeper, now);
+    until_waiting(&client, "Extension").await;
+    let superuser = database.connect_as(SUPERUSER).await?;
+    let held: bool = value(
+        &superuser,
+        "SELECT backend_xmin IS NOT NULL OR backend_xid IS NOT NULL FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Extension'",
+    )
+    .await?;
+    assert!(!held);
+    enqueue(&client, 1, "").await?;
+    sleeping.await?.0?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sleeper_can_be_cancelled_and_terminated_and_has_a_time_limit() -> Tested {
+    let (_server, database, client) = alone().await?;
+    let sleeper = database.connect().await?;
+    let now = seq(&client).await?;
+    sleeper.execute("CALL pgbatch.wait($1, 20)", &[&now]).await?;
+    sleeper.batch_execute("BEGIN; CALL pgbatch.wait(0); COMMIT").await?;
+    sleeper.batch_execute("SET statement_timeout = '20 ms'").await?;
+    let error = refused(sleeper.execute("CALL pgbatch.wait($1)", &[&now]).await)?;
+    assert_eq!(error.code().code(), "57014");
+    sleeper.batch_execute("SET statement_timeout = 0").await?;
+
+    let cancel = sleeper.cancel_token();
+    let sleeping = sleep(sleeper, now);
+    until_waiting(&client, "Extension").await;
+    cancel.cancel_query(NoTls).await?;
+    let (cancelled, sleeper) = sleeping.await?;
+    assert_eq!(refused(cancelled)?.code().code(), "57014");
+
+    let sleeping = sleep(sleeper, now);
+    until_waiting(&client, "Extension").await;
+    let terminate =
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Extension'";
+    database.connect_as(SUPERUSER).await?.execute(terminate, &[]).await?;
+    let (terminated, _sleeper) = sleeping.await?;
+    assert_eq!(refused(terminated)?.code().code(), "57P01");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_prepared_transaction_is_refused_in_clear_words() -> Tested {
+    let (_server, _database, client) = alone().await?;
+    client.batch_execute("BEGIN; SELECT pgbatch.enqueue('q')").await?;
+    let error = refused(client.batch_execute("PREPARE TRANSACTION 'two-phase'").await)?;
+    assert_eq!(error.code().code(), "0A000");
+    assert_eq!(error.message(), "cannot prepare a transaction that has changed a queue of pgbatch");
+    assert!(error.hint().is_some_and(|hint| hint.starts_with("Commit it in one phase")));
+    assert_eq!(value::<i64>(&client, "SELECT count(*) FROM pgbatch.batches").await?, 0);
+    client.batch_execute("BEGIN; SELECT 1; PREPARE TRANSACTION 'of others'").await?;
+    client.batch_execute("COMMIT PREPARED 'of others'").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_extension_can_be_dropped_while_somebody_sleeps() -> Tested {
+    let (database, client) = with_queue("").await?;
+    let sleeper = database.connect().await?;
+    let now = seq(&client).await?;
+    let sleeping = sleep(sleeper, now);
+    until_waiting(&client, "Extension").await;
+    client.batch_execute("SELECT pgbatch.drop_queue('q'); DROP EXTENSION pgbatch").await?;
+    sleeping.await?.0?;
+    Ok(())
+}
+
+/// Writers that each wait until their batch was seen, so that a wake-up that is lost stops one of them for ever; the
+/// reader looks, and sleeps when it has seen all that was there.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_wake_up_is_lost() -> Tested {
+    const WRITERS: usize = 12;
+    const ROUNDS: usize = 200;
+    let (database, client) = with_queue("").await?;
+    let (show, seen) = watch::channel(BTreeSet::new());
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..WRITERS {
+        let (writer, mut seen) = (database.connect().await?, seen.clone());
+        writers.spawn(async move {
+            for round in 0..ROUNDS {
+                let id: i64 =
+                    writer.query_one("SELECT pgbatch.enqueue('q')", &[]).await.map(|row| row.get(0)).ok()?;
+                let seen = seen.wait_for(|ids: &BTreeSet<i64>| ids.contains(&id));
+                if tokio::time::timeout(Duration::from_secs(20), seen).await.is_err() {
+                    return Some(format!("batch {id} of round {round} was slept through"));
+                }
+            }
+            None
+        });
+    }
+    let reader = tokio::spawn(read(client, show));
+    while let Some(lost) = writers.join_next().await {
+        assert_eq!(lost?, None);
+    }
+    reader.abort();
+    Ok(())
+}
+
+async fn read(client: Client, show: watch::Sender<BTreeSet<i64>>) -> Result<Infallible, Error> {
+    loop {
+        let now: i64 = client.query_one(SEQ, &[]).await?.get(0);
+        let ids = client.query("SELECT id FROM pgbatch.batches", &[]).await?;
+        show.send_replace(ids.iter().map(|row| row.get(0)).collect());
+        client.execute("CALL pgbatch.wait($1)", &[&now]).await?;
+    }
+}
