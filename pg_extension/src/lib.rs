@@ -5,6 +5,8 @@
 mod bell;
 mod done;
 mod doorbell;
+mod lead;
+mod procedure;
 mod template;
 
 pgrx::pg_module_magic!(name, version);

@@ -7,6 +7,8 @@ CREATE TABLE pgbatch.queue (
     job_template      jsonb,
     sql               text,
     max_parallel      int         NOT NULL CONSTRAINT queue_max_parallel CHECK (max_parallel > 0),
+    -- A cap that it shares with other queues: see parallel_limit.
+    limit_name        text,
     items_per_run     int         NOT NULL CONSTRAINT queue_items_per_run CHECK (items_per_run > 0),
     max_attempts      int         NOT NULL CONSTRAINT queue_max_attempts CHECK (max_attempts > 0),
     retry_backoff     interval    NOT NULL,

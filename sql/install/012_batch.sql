@@ -24,11 +24,14 @@ CREATE TABLE pgbatch.batch (
     finished_at         timestamptz,
     cancel_requested_at timestamptz,
     cancel_reason       text,
+    -- When it may be deleted: its queue's retain after its end; NULL until then.
+    expires_at          timestamptz,
     -- How its items ended; NULL until the batch is final.
     succeeded           int,
     failed              int,
     cancelled           int,
     CONSTRAINT batch_finished CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))),
+    CONSTRAINT batch_expires CHECK ((expires_at IS NOT NULL) = (finished_at IS NOT NULL)),
     CONSTRAINT batch_counted CHECK (
         pg_catalog.num_nonnulls(succeeded, failed, cancelled) = CASE WHEN finished_at IS NULL THEN 0 ELSE 3 END
         AND succeeded + failed + cancelled = items),
@@ -51,6 +54,9 @@ CREATE INDEX batch_fresh ON pgbatch.batch (queue, priority DESC, id)
 CREATE INDEX batch_not_before ON pgbatch.batch (not_before) WHERE state = 'waiting';
 CREATE INDEX batch_after ON pgbatch.batch (id) WHERE state = 'waiting' AND after IS NOT NULL;
 CREATE INDEX batch_empty ON pgbatch.batch (id) WHERE state = 'pending' AND items = 0;
+
+-- The ended batches, in the order of their deletion.
+CREATE INDEX batch_expires ON pgbatch.batch (expires_at) WHERE expires_at IS NOT NULL;
 
 -- The ended batches that the view "queues" counts failures of.
 CREATE INDEX batch_failed ON pgbatch.batch (queue) WHERE failed > 0;

@@ -10,6 +10,8 @@ CREATE TABLE pgbatch.run (
     attempt     int         NOT NULL CONSTRAINT run_attempt CHECK (attempt > 0),
     -- The number of the last attempt its items may have.
     max_attempt int         NOT NULL,
+    -- How many earlier runs of its items were disrupted: each gave them one more attempt, up to a limit.
+    disruptions int         NOT NULL DEFAULT 0,
     -- What fences the run's own writes.
     token       uuid        NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
     namespace   text,
@@ -19,9 +21,14 @@ CREATE TABLE pgbatch.run (
     started_at  timestamptz,
     finished_at timestamptz,
     exit_code   int,
+    -- While it is starting: why it does not start. Afterwards: how it ended.
     reason      text,
     message     text,
     result      jsonb,
+    -- Its last call of heartbeat().
+    heartbeat_at timestamptz,
+    -- Whether it was evicted, drained or preempted.
+    disrupted   boolean     NOT NULL DEFAULT false,
     -- How many of its items succeeded, and failed for good, by this run; NULL until it ended. Retried items are in
     -- neither, so the sums over a batch's runs are exact.
     succeeded   int,

@@ -8,6 +8,8 @@ CREATE TABLE pgbatch.retry (
     -- The number of the next attempt, and of the last one allowed.
     attempt     int    NOT NULL,
     max_attempt int    NOT NULL,
+    -- As in the run that it becomes.
+    disruptions int    NOT NULL DEFAULT 0,
     -- NULL = never: the batch was cancelled, and the row says which of its items that hit.
     due_at      timestamptz,
     PRIMARY KEY (batch_id, first_item, attempt),

@@ -1,7 +1,7 @@
 -- pgbatch.check_queue: checks every setting of a queue, in the order of create_queue's arguments.
 --
 -- Parameters:  q  the row as it would be stored
--- Errors:      22023, one for the first problem found
+-- Errors:      22023, one for the first problem found; 42704 for an unknown limit
 CREATE FUNCTION pgbatch.check_queue(q pgbatch.queue) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -21,6 +21,9 @@ BEGIN
         PERFORM pgbatch.reject('sql is empty', 'Give one statement; $1 is the item as jsonb.');
     END IF;
     PERFORM pgbatch.check_number('max_parallel', q.max_parallel, 1);
+    IF q.limit_name IS NOT NULL AND NOT EXISTS (SELECT FROM pgbatch.parallel_limit l WHERE l.name = q.limit_name) THEN
+        PERFORM pgbatch.reject_unknown_limit(q.limit_name);
+    END IF;
     PERFORM pgbatch.check_number('items_per_run', q.items_per_run, 1);
     PERFORM pgbatch.check_number('max_attempts', q.max_attempts, 1);
     PERFORM pgbatch.check_interval('retry_backoff', q.retry_backoff, '0 s');

@@ -4,6 +4,7 @@
 --              job_template       a batch/v1 JobTemplateSpec; either this
 --              sql                or a statement, $1 = the item as jsonb
 --              max_parallel       live runs at a time
+--              limit_name         a cap that it shares with other queues: see create_limit()
 --              items_per_run      items handed to one run
 --              max_attempts       attempts at an item, the first included
 --              retry_backoff      about so long to the first retry, doubled for each next one
@@ -17,7 +18,7 @@
 --              keep_succeeded     ended Jobs left to look at, by outcome
 --              keep_failed
 --              retain             how long ended batches are kept
--- Errors:      22023 for a bad argument, 42710 for a name that is taken
+-- Errors:      22023 for a bad argument, 42704 for an unknown limit, 42710 for a name that is taken
 -- Locks:       queue, against other creators and changes, not against enqueuers
 -- Writes:      queue, installation; the view drop_extension_guard
 CREATE FUNCTION pgbatch.create_queue(
@@ -26,7 +27,8 @@ CREATE FUNCTION pgbatch.create_queue(
     retry_backoff interval DEFAULT '10 s', retry_backoff_max interval DEFAULT '1 h',
     run_timeout interval DEFAULT NULL, namespace text DEFAULT NULL, priority int DEFAULT 0,
     max_per_key int DEFAULT NULL, max_starts int DEFAULT NULL, max_starts_per interval DEFAULT '1 min',
-    keep_succeeded int DEFAULT 10, keep_failed int DEFAULT 10, retain interval DEFAULT '7 days'
+    keep_succeeded int DEFAULT 10, keep_failed int DEFAULT 10, retain interval DEFAULT '7 days',
+    limit_name text DEFAULT NULL
 ) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -36,6 +38,7 @@ BEGIN
     q.job_template := job_template;
     q.sql := sql;
     q.max_parallel := max_parallel;
+    q.limit_name := limit_name;
     q.items_per_run := items_per_run;
     q.max_attempts := max_attempts;
     q.retry_backoff := retry_backoff;
@@ -52,9 +55,8 @@ BEGIN
     q.paused := false;
     q.created_at := now();
     q.created_by := pgbatch.caller();
-    PERFORM pgbatch.check_queue(q);
-
     LOCK TABLE pgbatch.queue IN SHARE ROW EXCLUSIVE MODE;
+    PERFORM pgbatch.check_queue(q);
     IF EXISTS (SELECT FROM pgbatch.queue taken WHERE taken.name = q.name) THEN
         RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('queue "%s" exists already', q.name),
             HINT = 'Change it with pgbatch.alter_queue().';

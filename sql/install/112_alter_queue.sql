@@ -2,21 +2,24 @@
 --
 -- Parameters:  name  which queue; the others as for create_queue, NULL = unchanged. Giving job_template to a queue of
 --              SQL makes it one of Jobs, and the other way round.
--- Errors:      22023 for a bad argument, 42704 for an unknown queue
--- Locks:       the queue's row
--- Writes:      queue
+-- Errors:      22023 for a bad argument, 42704 for an unknown queue or limit
+-- Locks:       the queue's row; with retain, the rows of its ended batches
+-- Writes:      queue, batch
 CREATE FUNCTION pgbatch.alter_queue(
     name text, job_template jsonb DEFAULT NULL, sql text DEFAULT NULL,
     max_parallel int DEFAULT NULL, items_per_run int DEFAULT NULL, max_attempts int DEFAULT NULL,
     retry_backoff interval DEFAULT NULL, retry_backoff_max interval DEFAULT NULL,
     run_timeout interval DEFAULT NULL, namespace text DEFAULT NULL, priority int DEFAULT NULL,
     max_per_key int DEFAULT NULL, max_starts int DEFAULT NULL, max_starts_per interval DEFAULT NULL,
-    keep_succeeded int DEFAULT NULL, keep_failed int DEFAULT NULL, retain interval DEFAULT NULL
+    keep_succeeded int DEFAULT NULL, keep_failed int DEFAULT NULL, retain interval DEFAULT NULL,
+    limit_name text DEFAULT NULL
 ) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     q pgbatch.queue;
 BEGIN
+    -- Against drop_limit(), which must see the limit that is named here.
+    LOCK TABLE pgbatch.queue IN ROW EXCLUSIVE MODE;
     SELECT old.* INTO q FROM pgbatch.queue old WHERE old.name = alter_queue.name FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         PERFORM pgbatch.reject_unknown_queue(alter_queue.name);
@@ -26,6 +29,7 @@ BEGIN
         q.sql := sql;
     END IF;
     q.max_parallel := coalesce(max_parallel, q.max_parallel);
+    q.limit_name := coalesce(limit_name, q.limit_name);
     q.items_per_run := coalesce(items_per_run, q.items_per_run);
     q.max_attempts := coalesce(max_attempts, q.max_attempts);
     q.retry_backoff := coalesce(retry_backoff, q.retry_backoff);
@@ -43,12 +47,16 @@ BEGIN
 
     UPDATE pgbatch.queue changed SET
         job_template = q.job_template, sql = q.sql,
-        max_parallel = q.max_parallel, items_per_run = q.items_per_run, max_attempts = q.max_attempts,
+        max_parallel = q.max_parallel, limit_name = q.limit_name, items_per_run = q.items_per_run, max_attempts = q.max_attempts,
         retry_backoff = q.retry_backoff, retry_backoff_max = q.retry_backoff_max,
         run_timeout = q.run_timeout, namespace = q.namespace, priority = q.priority,
         max_per_key = q.max_per_key, max_starts = q.max_starts, max_starts_per = q.max_starts_per,
         keep_succeeded = q.keep_succeeded, keep_failed = q.keep_failed, retain = q.retain
     WHERE changed.name = q.name;
+    IF num_nonnulls(retain, max_starts_per) > 0 THEN
+        UPDATE pgbatch.batch b SET expires_at = pgbatch.expiry(b.queue, b.finished_at)
+        WHERE b.queue = q.name AND b.finished_at IS NOT NULL;
+    END IF;
     PERFORM pgbatch.ring();
 END
 $$;

@@ -2,6 +2,7 @@
 --
 -- Parameters:  see enqueue()
 -- Errors:      22023 for a bad argument, 42704 for an unknown batch in `after`
+-- Locks:       the rows of the batches in `after`, against their deletion
 CREATE FUNCTION pgbatch.check_batch_options(
     label text, priority int, not_before timestamptz, unique_key text, key text, after bigint[], max_attempts int
 ) RETURNS void
@@ -31,6 +32,8 @@ BEGIN
     IF array_position(after, NULL) IS NOT NULL THEN
         PERFORM pgbatch.reject('after must not contain NULL', 'Give the ids of the batches to come after.');
     END IF;
+    -- Locked: prune() must not delete one before the new batch, which waits for it, is there to be seen.
+    PERFORM FROM pgbatch.batch b WHERE b.id = ANY (check_batch_options.after) ORDER BY b.id FOR KEY SHARE;
     SELECT a INTO unknown FROM unnest(after) a
     WHERE NOT EXISTS (SELECT FROM pgbatch.batch b WHERE b.id = a) LIMIT 1;
     IF FOUND THEN

@@ -29,7 +29,7 @@ BEGIN
         UPDATE pgbatch.batch b SET
             state = CASE WHEN c.cancel_requested_at IS NOT NULL THEN 'cancelled'
                 WHEN c.succeeded < c.items THEN 'failed' ELSE 'succeeded' END,
-            finished_at = now(), succeeded = c.succeeded, failed = c.failed, cancelled = c.items - c.succeeded - c.failed
+            finished_at = now(), expires_at = pgbatch.expiry(b.queue, now()), succeeded = c.succeeded, failed = c.failed, cancelled = c.items - c.succeeded - c.failed
         FROM counted c
         WHERE b.id = c.id
         RETURNING jsonb_build_object('id', b.id, 'queue', b.queue, 'label', b.label, 'state', b.state)

@@ -80,7 +80,7 @@ CREATE FUNCTION pgbatch.reopen_batch(b pgbatch.batch) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE pgbatch.batch r
-    SET state = 'running', finished_at = NULL, succeeded = NULL, failed = NULL, cancelled = NULL
+    SET state = 'running', finished_at = NULL, expires_at = NULL, succeeded = NULL, failed = NULL, cancelled = NULL
     WHERE r.id = b.id;
 EXCEPTION WHEN unique_violation THEN
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',

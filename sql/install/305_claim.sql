@@ -2,19 +2,23 @@
 -- has ended or is being cancelled, a paused queue, items that were taken. So is a batch that another transaction keeps
 -- locked; see lock_batches().
 --
--- Parameters:  claims  [{"batch", "first_item", "last_item", "attempt"}, ...]
+-- Parameters:  epoch   of the dispatcher that claims
+--              claims  [{"batch", "first_item", "last_item", "attempt"}, ...]
 -- Returns:     a RunSpec (dispatcher/core/src/run.rs) per claim that holds
+-- Errors:      55000 if another dispatcher leads
 -- Locks:       the batches' rows, in the order of their ids
 -- Writes:      run, batch, retry
-CREATE FUNCTION pgbatch.claim(claims jsonb) RETURNS SETOF jsonb
+CREATE FUNCTION pgbatch.claim(epoch bigint, claims jsonb) RETURNS SETOF jsonb
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
-    locked CONSTANT bigint[] := pgbatch.lock_batches(
-        ARRAY(SELECT DISTINCT x.batch FROM jsonb_to_recordset(claims) x (batch bigint)), true);
+    locked bigint[];
     c      record;
     run_id bigint;
 BEGIN
+    PERFORM pgbatch.check_epoch(epoch);
+    locked := pgbatch.lock_batches(
+        ARRAY(SELECT DISTINCT x.batch FROM jsonb_to_recordset(claims) x (batch bigint)), true);
     FOR c IN
         SELECT * FROM jsonb_to_recordset(claims) x (batch bigint, first_item int, last_item int, attempt int)
         WHERE x.batch = ANY (locked)
@@ -67,7 +71,7 @@ BEGIN
         SET state = 'running', started_at = coalesce(b.started_at, now()), has_fresh = upto < b.items
         WHERE u.id = b.id;
     END IF;
-    RETURN pgbatch.insert_run(b, first_item, upto, 1, b.max_attempts);
+    RETURN pgbatch.insert_run(b, first_item, upto, 1, b.max_attempts, 0);
 END
 $$;
 
@@ -97,11 +101,11 @@ BEGIN
     END IF;
     upto := pgbatch.last_fitting_item(batch_id, first_item, least(last_item, t.last_item));
     IF upto < t.last_item THEN
-        INSERT INTO pgbatch.retry (batch_id, queue, first_item, last_item, attempt, max_attempt, due_at)
-        VALUES (t.batch_id, t.queue, upto + 1, t.last_item, t.attempt, t.max_attempt, t.due_at);
+        INSERT INTO pgbatch.retry (batch_id, queue, first_item, last_item, attempt, max_attempt, disruptions, due_at)
+        VALUES (t.batch_id, t.queue, upto + 1, t.last_item, t.attempt, t.max_attempt, t.disruptions, t.due_at);
     END IF;
     SELECT found.* INTO b FROM pgbatch.batch found WHERE found.id = claim_retry.batch_id;
-    RETURN pgbatch.insert_run(b, first_item, upto, attempt, t.max_attempt);
+    RETURN pgbatch.insert_run(b, first_item, upto, attempt, t.max_attempt, t.disruptions);
 END
 $$;
 
@@ -131,12 +135,13 @@ $$;
 -- Parameters:  b  its batch; the others are columns of the table
 -- Returns:     its id
 -- Writes:      run
-CREATE FUNCTION pgbatch.insert_run(b pgbatch.batch, first_item int, last_item int, attempt int, max_attempt int)
-RETURNS bigint
+CREATE FUNCTION pgbatch.insert_run(
+    b pgbatch.batch, first_item int, last_item int, attempt int, max_attempt int, disruptions int
+) RETURNS bigint
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    INSERT INTO pgbatch.run (queue, batch_id, first_item, last_item, attempt, max_attempt, namespace, state)
+    INSERT INTO pgbatch.run (queue, batch_id, first_item, last_item, attempt, max_attempt, disruptions, namespace, state)
     SELECT q.name, b.id, insert_run.first_item, insert_run.last_item, insert_run.attempt, insert_run.max_attempt,
-        q.namespace, 'starting'
+        insert_run.disruptions, q.namespace, 'starting'
     FROM pgbatch.queue q WHERE q.name = b.queue
     RETURNING id
 $$;

@@ -1,21 +1,24 @@
 -- pgbatch.finish_runs: writes the ends of runs, decides on their items, and ends the batches that have nothing left.
 --
 -- Items that the run reported keep their fate. The others follow the run: it succeeded, or they get another attempt if
--- there is one left, else they failed. Runs that have ended before are skipped, so applying it twice changes nothing.
+-- there is one left, else they failed. A run that was disrupted burns no attempt of theirs, ten times at most. Runs that
+-- have ended before are skipped, so applying it twice changes nothing.
 -- Runs whose batch, or whose own open report, another transaction keeps locked stay live: see lock_batches().
 --
--- Parameters:  outcomes  an array of Outcomes, see dispatcher/core/src/run.rs
+-- Parameters:  epoch     of the dispatcher that says so
+--              outcomes  an array of Outcomes, see dispatcher/core/src/run.rs
 -- Returns:     per batch that ended {"id", "queue", "label", "state"}
--- Errors:      22023 for a state that is no end
+-- Errors:      22023 for a state that is no end, 55000 if another dispatcher leads
 -- Locks:       the batches' rows, then the runs', in the order of their ids
 -- Writes:      run, retry, batch
-CREATE FUNCTION pgbatch.finish_runs(outcomes jsonb) RETURNS SETOF jsonb
+CREATE FUNCTION pgbatch.finish_runs(epoch bigint, outcomes jsonb) RETURNS SETOF jsonb
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     runs CONSTANT bigint[] := ARRAY(SELECT o.run FROM jsonb_to_recordset(outcomes) o (run bigint));
     locked bigint[];
 BEGIN
+    PERFORM pgbatch.check_epoch(epoch);
     IF EXISTS (SELECT FROM jsonb_to_recordset(outcomes) o (state text)
                WHERE o.state IS NULL OR o.state NOT IN ('succeeded', 'failed', 'timed_out', 'lost', 'cancelled')) THEN
         PERFORM pgbatch.reject('outcomes is invalid: state must be a final state of a run',
@@ -37,19 +40,23 @@ COMMENT ON FUNCTION pgbatch.finish_runs IS 'Dispatcher: writes the ends of runs;
 -- Writes:      run, retry
 CREATE FUNCTION pgbatch.end_runs(outcomes jsonb, live bigint[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- A node pool that evicts for ever must not keep an item for ever.
+    disruptions_max CONSTANT int := 10;
 BEGIN
     WITH outcome AS (
         SELECT DISTINCT ON (o.run) o.*
         FROM jsonb_to_recordset(outcomes) o (run bigint, state text, started_at timestamptz, finished_at timestamptz,
-            exit_code int, reason text, message text, result jsonb, retry_in_ms bigint)
+            exit_code int, reason text, message text, result jsonb, retry_in_ms bigint, disrupted boolean)
         WHERE o.run = ANY (live)
         ORDER BY o.run
     ), fate AS MATERIALIZED (
-        SELECT r.id AS run_id, r.batch_id, r.queue, r.attempt, r.max_attempt, o.retry_in_ms, n.item_no,
+        SELECT r.id AS run_id, r.batch_id, r.queue, r.attempt, r.max_attempt + g.given AS max_attempt,
+            r.disruptions + g.given AS disruptions, o.retry_in_ms, n.item_no,
             CASE
                 WHEN coalesce(p.state, o.state) = 'succeeded' THEN 'succeeded'
                 WHEN p.state IS NULL AND o.state = 'cancelled' THEN 'cancelled'
-                WHEN coalesce(p.retry, true) AND r.attempt < r.max_attempt AND b.cancel_requested_at IS NULL
+                WHEN coalesce(p.retry, true) AND r.attempt < r.max_attempt + g.given AND b.cancel_requested_at IS NULL
                     THEN 'retrying'
                 ELSE 'failed' END AS fate
         FROM outcome o
@@ -57,17 +64,20 @@ BEGIN
         JOIN pgbatch.batch b ON b.id = r.batch_id
         CROSS JOIN LATERAL generate_series(r.first_item, r.last_item) n (item_no)
         LEFT JOIN pgbatch.report p ON p.run_id = r.id AND p.item_no = n.item_no
+        CROSS JOIN LATERAL (
+            SELECT (coalesce(o.disrupted, false) AND p.state IS NULL AND r.disruptions < disruptions_max)::int AS given) g
     ), retry AS (
-        INSERT INTO pgbatch.retry (batch_id, queue, first_item, last_item, attempt, max_attempt, due_at)
-        SELECT f.batch_id, f.queue, min(f.item_no), max(f.item_no), f.attempt + 1, f.max_attempt,
+        INSERT INTO pgbatch.retry (batch_id, queue, first_item, last_item, attempt, max_attempt, disruptions, due_at)
+        SELECT f.batch_id, f.queue, min(f.item_no), max(f.item_no), f.attempt + 1, f.max_attempt, f.disruptions,
             now() + f.retry_in_ms * interval '1 ms'
-        FROM (SELECT f.*, f.item_no - row_number() OVER (PARTITION BY f.run_id ORDER BY f.item_no) AS island
+        FROM (SELECT f.*,
+                  f.item_no - row_number() OVER (PARTITION BY f.run_id, f.disruptions ORDER BY f.item_no) AS island
               FROM fate f WHERE f.fate = 'retrying') f
-        GROUP BY f.run_id, f.island, f.batch_id, f.queue, f.attempt, f.max_attempt, f.retry_in_ms
+        GROUP BY f.run_id, f.island, f.batch_id, f.queue, f.attempt, f.max_attempt, f.disruptions, f.retry_in_ms
     )
     UPDATE pgbatch.run r SET
         state = o.state, started_at = coalesce(r.started_at, o.started_at), finished_at = coalesce(o.finished_at, now()),
-        exit_code = o.exit_code, reason = o.reason, message = left(o.message, 4096), result = o.result,
+        exit_code = o.exit_code, disrupted = coalesce(o.disrupted, false), reason = o.reason, message = left(o.message, 4096), result = o.result,
         succeeded = f.succeeded, failed = f.failed
     FROM outcome o
     JOIN (SELECT f.run_id, count(*) FILTER (WHERE f.fate = 'succeeded') AS succeeded,

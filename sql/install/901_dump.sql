@@ -1,5 +1,6 @@
 -- pg_dump takes the rows of an extension's tables, and the numbers of its sequences, only where it is told to.
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.installation', '');
+SELECT pg_catalog.pg_extension_config_dump('pgbatch.parallel_limit', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.queue', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.batch', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.batch_id_seq', '');
@@ -8,3 +9,4 @@ SELECT pg_catalog.pg_extension_config_dump('pgbatch.run', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.run_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.report', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.retry', '');
+SELECT pg_catalog.pg_extension_config_dump('pgbatch.pruning', '');

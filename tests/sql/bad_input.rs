@@ -78,7 +78,7 @@ bad_input! {
     wait_for_unknown_batch: "SELECT pgbatch.wait_batch(77)" => "42704" "batch 77 does not exist";
     wait_for_null: "SELECT pgbatch.wait_batch(NULL)" => "42704" "batch NULL does not exist";
     wait_negative: "SELECT pgbatch.wait_batch(1, '-1 s')" => "22023" "timeout must not be negative";
-    outcome_that_is_no_end: r#"SELECT pgbatch.finish_runs('[{"run": 1, "state": "running"}]')"# => "22023" "state must be a final state";
+    outcome_that_is_no_end: r#"SELECT pgbatch.finish_runs(0, '[{"run": 1, "state": "running"}]')"# => "22023" "state must be a final state";
 }
 
 #[tokio::test]

@@ -140,7 +140,7 @@ async fn a_run_starts_once() -> Tested {
     let run = claim_one(&client, (id, 1, 1, 1)).await?.run;
     for time in ["2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00"] {
         let started = json!([{"run": run, "started_at": time}]);
-        client.execute("SELECT pgbatch.start_runs($1)", &[&started]).await?;
+        client.execute("SELECT pgbatch.start_runs(0, $1)", &[&started]).await?;
     }
     let sql = "SELECT state || extract(day FROM started_at AT TIME ZONE 'UTC') FROM pgbatch.runs";
     assert_eq!(value::<String>(&client, sql).await?, "running1");

@@ -57,7 +57,7 @@ async fn two_creators_at_once_make_one_guard() -> Tested {
     let (first, second) = (database.connect().await?, database.connect().await?);
     let watcher = database.connect().await?;
     // The row of the installation is there already, so that nothing but the guard is contended.
-    watcher.batch_execute("SELECT pgbatch.lead()").await?;
+    watcher.batch_execute("SELECT pgbatch.try_lead()").await?;
     first.batch_execute("BEGIN; SELECT pgbatch.create_queue('a', sql => 'SELECT 1')").await?;
     let (created, ()) =
         tokio::join!(second.batch_execute("SELECT pgbatch.create_queue('b', sql => 'SELECT 1')"), async {
@@ -106,10 +106,10 @@ async fn whole_life(client: &Client) -> Tested {
         SELECT pgbatch.create_queue('q', sql => 'SELECT 1', items_per_run => 2);
         SELECT pgbatch.alter_queue('q', max_parallel => 3); SELECT pgbatch.pause_queue('q'); SELECT pgbatch.resume_queue('q');
         SELECT pgbatch.enqueue('q', unique_key => 'u'), pgbatch.enqueue_batch('q', ARRAY['{}'::jsonb]),
-            pgbatch.enqueue_query('q', 'SELECT 1 AS a'), pgbatch.lead(), pgbatch.contract_version();
-        SELECT pgbatch.observe();
-        SELECT pgbatch.claim('[{\"batch\": 1, \"first_item\": 1, \"last_item\": 1, \"attempt\": 1}]');
-        SELECT pgbatch.finish_runs('[{\"run\": 1, \"state\": \"failed\", \"retry_in_ms\": 0}]');
+            pgbatch.enqueue_query('q', 'SELECT 1 AS a'), pgbatch.try_lead(), pgbatch.contract_version();
+        SELECT pgbatch.observe(1);
+        SELECT pgbatch.claim(1, '[{\"batch\": 1, \"first_item\": 1, \"last_item\": 1, \"attempt\": 1}]');
+        SELECT pgbatch.finish_runs(1, '[{\"run\": 1, \"state\": \"failed\", \"retry_in_ms\": 0}]');
         SELECT pgbatch.cancel_batch(1), pgbatch.retry_batch(2), pgbatch.wait_batch(1, '1 s');
         SELECT * FROM pgbatch.queues; SELECT * FROM pgbatch.batches; SELECT * FROM pgbatch.items; SELECT * FROM pgbatch.runs;
         SELECT pgbatch.drop_queue('q', force => true);";

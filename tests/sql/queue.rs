@@ -13,7 +13,7 @@ async fn the_defaults_are_those_of_the_contract() -> Tested {
     let row: Value = value(&client, "SELECT to_jsonb(q) - 'created_at' FROM pgbatch.queues q").await?;
     let expected = serde_json::json!({
         "name": "q", "sql": "SELECT 1", "job_template": null, "paused": false, "max_parallel": 10,
-        "items_per_run": 1, "max_attempts": 3, "retry_backoff": "00:00:10", "retry_backoff_max": "01:00:00",
+        "limit_name": null, "items_per_run": 1, "max_attempts": 3, "retry_backoff": "00:00:10", "retry_backoff_max": "01:00:00",
         "run_timeout": null, "namespace": null, "priority": 0, "max_per_key": null, "max_starts": null,
         "max_starts_per": "00:01:00", "keep_succeeded": 10, "keep_failed": 10, "retain": "7 days",
         "created_by": "owner", "pending": 0, "running": 0, "retrying": 0, "failed": 0, "oldest_pending": null
@@ -89,7 +89,7 @@ async fn a_queue_with_open_batches_is_dropped_by_force_only() -> Tested {
 async fn a_queue_without_work_is_observed_when_asked_for() -> Tested {
     let (_database, client) = with_queue("").await?;
     assert_eq!(observe(&client).await?.queues.len(), 0);
-    let view: Value = value(&client, "SELECT pgbatch.observe(ARRAY['q', 'nope'])").await?;
+    let view: Value = value(&client, "SELECT pgbatch.observe(0, ARRAY['q', 'nope'])").await?;
     let view: pgbatch_core::snapshot::StoreView = serde_json::from_value(view)?;
     assert_eq!(view.queues.iter().map(|q| q.name.as_str()).collect::<Vec<_>>(), ["q"]);
     Ok(())

@@ -66,7 +66,7 @@ async fn observe_and_claim_are_what_the_dispatcher_reads() -> Tested {
     assert!(failing.job_template.is_none() && failing.token != live.token);
     finish(&client, &[outcome(failing.run, RunState::Failed)]).await?;
     let started = json!([{"run": live.run, "started_at": "2026-01-02T03:04:05.678+01:00"}]);
-    client.execute("SELECT pgbatch.start_runs($1)", &[&started]).await?;
+    client.execute("SELECT pgbatch.start_runs(0, $1)", &[&started]).await?;
 
     let view = observe(&client).await?;
     let [queue] = view.queues.as_slice() else { return Err("not one queue".into()) };
@@ -101,7 +101,7 @@ async fn observing_an_idle_database_writes_nothing() -> Tested {
     let batch = enqueue(&client, 1, "").await?;
     enqueue(&client, 1, &format!(", after => ARRAY[{batch}]")).await?;
     observe(&client).await?;
-    client.batch_execute("BEGIN; SELECT pgbatch.observe()").await?;
+    client.batch_execute("BEGIN; SELECT pgbatch.observe(0)").await?;
     let written: Option<String> = value(&client, "SELECT pg_current_xact_id_if_assigned()::text").await?;
     assert_eq!(written, None);
     Ok(())

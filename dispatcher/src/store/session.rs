@@ -23,9 +23,9 @@ use super::{Database, Session, Store};
 use crate::web::Health;
 
 /// The version of the SQL contract that this dispatcher speaks: what `pgbatch.contract_version()` returns.
-const CONTRACT_VERSION: i32 = 1;
+const CONTRACT_VERSION: i32 = 2;
 
-/// A standby asks this often whether the lead is free.
+/// Without the library, a standby asks this often whether the lead is free.
 const STANDBY_PERIOD: Duration = Duration::from_secs(1);
 
 /// Why a call to PostgreSQL has no answer.
@@ -147,7 +147,7 @@ impl Database for DatabaseUrl {
             observe: prepare("SELECT pgbatch.observe($1, $2)").await?,
             claim: prepare("SELECT pgbatch.claim($1, $2)").await?,
             run_specs: prepare("SELECT pgbatch.run_specs($1)").await?,
-            over_runs: prepare("SELECT pgbatch.over_runs($1)").await?,
+            over_runs: prepare("SELECT pgbatch.over_runs($1, $2)").await?,
             start_runs: prepare("SELECT pgbatch.start_runs($1, $2)").await?,
             note_runs: prepare("SELECT pgbatch.note_runs($1, $2)").await?,
             finish_runs: prepare("SELECT pgbatch.finish_runs($1, $2)").await?,
@@ -210,7 +210,7 @@ impl Store for PostgresSession {
     }
 
     async fn over_runs(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError> {
-        let rows = self.client.query(&self.calls.over_runs, &[&runs]).await.map_err(failed("over_runs"))?;
+        let rows = self.client.query(&self.calls.over_runs, &[&self.epoch, &runs]).await.map_err(failed("over_runs"))?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
@@ -284,20 +284,45 @@ async fn check_contract(client: &Client, url: &DatabaseUrl) -> Result<(), StoreE
     }
 }
 
-/// Asks again and again, as a blocked `pg_advisory_lock` would hold a snapshot for as long as it waits, and with it
-/// every dead row of the database. Only a standby does this; the leader's way to learn of work polls nothing.
+/// Takes the lead, or sleeps in PostgreSQL until it is free: on the leader's lock, without a snapshot.
 async fn await_lead(client: &Client, health: &Health) -> Result<Lead, StoreError> {
-    let mut told = false;
-    loop {
-        let row = client.query_one("SELECT pgbatch.try_lead()", &[]).await.map_err(failed("try_lead"))?;
-        if let Some(lead) = row.get(0) {
-            return read("try_lead", lead);
-        }
-        health.standing_by();
-        if !told {
-            info!("another dispatcher leads; standing by");
-            told = true;
-        }
-        tokio::time::sleep(STANDBY_PERIOD).await;
+    if let Some(lead) = try_lead(client).await? {
+        return Ok(lead);
     }
+    info!("another dispatcher leads; standing by");
+    health.standing_by();
+    let can_sleep = has(client, "pgbatch.await_lead()").await?;
+    loop {
+        if can_sleep {
+            stand_by(client.execute("CALL pgbatch.await_lead()", &[]), health)
+                .await
+                .map_err(failed("await_lead"))?;
+        } else {
+            // Installed without the library: a blocked pg_advisory_lock() would hold a snapshot for as long as it
+            // waits, and with it every dead row of the database.
+            tokio::time::sleep(STANDBY_PERIOD).await;
+            health.standing_by();
+        }
+        if let Some(lead) = try_lead(client).await? {
+            return Ok(lead);
+        }
+    }
+}
+
+/// Answers probes while the call sleeps.
+async fn stand_by<T>(call: impl Future<Output = T>, health: &Health) -> T {
+    let mut call = std::pin::pin!(call);
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut call => return answer,
+            () = health.asked() => health.standing_by(),
+        }
+    }
+}
+
+async fn try_lead(client: &Client) -> Result<Option<Lead>, StoreError> {
+    let row = client.query_one("SELECT pgbatch.try_lead()", &[]).await.map_err(failed("try_lead"))?;
+    let lead: Option<Value> = row.get(0);
+    lead.map(|lead| read("try_lead", lead)).transpose()
 }

@@ -118,8 +118,8 @@ impl Health {
     /// What the loop answers, or what it told last.
     async fn ask(&self) -> Told {
         let mut answer = self.told.subscribe();
-        // Without the lead, it tries again within seconds, and has told.
-        if answer.borrow().role == Role::Leading {
+        // Without a session, it tries again within seconds, and has told.
+        if answer.borrow().role != Role::Connecting {
             self.asked.notify_one();
             // One that works has told lately; one that is stuck told long ago.
             let _ = timeout(ANSWER_MAX, answer.changed()).await;
