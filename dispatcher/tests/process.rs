@@ -138,7 +138,8 @@ async fn a_failure_tells_the_end_of_its_log() {
     assert_eq!(words, (false, Some(3), Some("Error"), Some("working\nno such table")));
     // Kubernetes makes one dollar of two.
     executor.start(shell(2, "kill -9 $$$$"));
-    assert_eq!(ended(&executor, 2).await.exit_code, Some(137));
+    let ending = ended(&executor, 2).await;
+    assert_eq!((ending.exit_code, ending.reason.as_deref()), (Some(137), Some("SIGKILL")));
 }
 
 #[tokio::test]

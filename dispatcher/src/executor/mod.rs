@@ -7,6 +7,7 @@ mod message;
 pub mod process;
 pub mod process_shim;
 mod refusal;
+mod signal;
 
 use std::collections::BTreeSet;
 

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{self, Signal, SignalKind};
 
 use super::message;
 use super::process::folder::{Begun, Ended, Folder, ShimSpec, Started};
 use super::process::sys;
+use super::signal;
 
 /// Where a command says how it ended, in the place of a container's `terminationMessagePath`.
 const TERMINATION_LOG: &str = "PGBATCH_TERMINATION_LOG";
@@ -60,7 +61,7 @@ pub fn main(dir: &Path) -> ExitCode {
 }
 
 async fn shim(folder: &Folder) -> Result<(), ShimError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(ShimError::Listen)?;
+    let mut terminate = unix::signal(SignalKind::terminate()).map_err(ShimError::Listen)?;
     let _lock = take_lock(folder)?;
     let spec: ShimSpec = folder
         .read("spec.json")
@@ -150,13 +151,13 @@ fn ending(folder: &Folder, status: ExitStatus) -> Ended {
     if !status.success() {
         message = message
             .or_else(|| message::log_tail(&folder.file("log")))
-            .or_else(|| Some(format!("the command ended with exit code {exit_code}")));
+            .or_else(|| Some(format!("the command {}", signal::words_of(exit_code))));
     }
     Ended {
         succeeded: status.success(),
         finished_at: Timestamp::now(),
         exit_code,
-        reason: Some(if status.success() { "Completed" } else { "Error" }.to_owned()),
+        reason: Some(if status.success() { "Completed" } else { signal::reason_of(exit_code) }.to_owned()),
         message,
     }
 }

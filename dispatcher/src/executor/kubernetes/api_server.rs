@@ -1,11 +1,18 @@
 //! A real API server.
+//!
+//! Requests are sent by hand, as kube's own ones drop the headers of an answer: how long an overloaded API server asks
+//! to be left alone is in `Retry-After`, and its body is then a line of text.
 
 use std::fmt::Debug;
 
 use futures_util::Stream;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{self as core, Pod};
-use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, GetParams, ListParams, ObjectList, PostParams, Preconditions};
+use kube::client::Body;
+use kube::core::request::Error as BuildError;
+use kube::core::response::StatusDetails;
+use kube::core::{NamespaceResourceScope, Request, Status};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Client, Resource};
@@ -23,8 +30,18 @@ impl ApiServer {
         Self(client)
     }
 
-    fn jobs(&self, namespace: &str) -> Api<Job> {
-        Api::namespaced(self.0.clone(), namespace)
+    /// The body of the answer to a request.
+    async fn send(&self, request: Result<http::Request<Vec<u8>>, BuildError>) -> kube::Result<Vec<u8>> {
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        let response = self.0.send(request.map(Body::from)).await?;
+        let code = response.status();
+        let retry_after =
+            response.headers().get("retry-after").and_then(|seconds| seconds.to_str().ok()?.parse().ok());
+        let body = response.into_body().collect_bytes().await?;
+        if code.is_success() {
+            return Ok(body.into());
+        }
+        Err(kube::Error::Api(refusal(code.as_u16(), &body, retry_after.unwrap_or(0)).boxed()))
     }
 
     fn watch<K>(
@@ -33,12 +50,7 @@ impl ApiServer {
         config: Config,
     ) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + use<K>
     where
-        K: Resource<Scope = kube::core::NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + Debug
-            + Send
-            + 'static,
+        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + 'static,
         K::DynamicType: Default,
     {
         let api: Api<K> = Api::namespaced(self.0.clone(), namespace);
@@ -46,24 +58,59 @@ impl ApiServer {
     }
 }
 
+fn of<K>(namespace: &str) -> Request
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    Request::new(K::url_path(&(), Some(namespace)))
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> kube::Result<T> {
+    serde_json::from_slice(body).map_err(kube::Error::SerdeError)
+}
+
+/// What an answer that is an error says, in the form that all refusals have.
+fn refusal(code: u16, body: &[u8], retry_after_seconds: u32) -> Status {
+    let mut status = serde_json::from_slice(body).unwrap_or_else(|_text| {
+        // A proxy, or the part of the API server that turns requests away before it reads them.
+        Status::failure(String::from_utf8_lossy(body).trim(), "").with_code(code)
+    });
+    let none = StatusDetails {
+        name: String::new(),
+        group: String::new(),
+        kind: String::new(),
+        uid: String::new(),
+        causes: vec![],
+        retry_after_seconds: 0,
+    };
+    let details = status.details.get_or_insert(none);
+    details.retry_after_seconds = details.retry_after_seconds.max(retry_after_seconds);
+    status
+}
+
 impl JobApi for ApiServer {
     async fn create(&self, namespace: &str, job: &Job) -> kube::Result<()> {
-        self.jobs(namespace).create(&PostParams::default(), job).await.map(drop)
+        let body = serde_json::to_vec(job).map_err(kube::Error::SerdeError)?;
+        self.send(of::<Job>(namespace).create(&PostParams::default(), body)).await.map(drop)
     }
 
     async fn get(&self, namespace: &str, name: &str) -> kube::Result<Option<Job>> {
-        self.jobs(namespace).get_opt(name).await
+        match self.send(of::<Job>(namespace).get(name, &GetParams::default())).await {
+            Ok(body) => parse(&body).map(Some),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn delete(&self, namespace: &str, name: &str, uid: &str) -> kube::Result<()> {
         let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
         let parameters = DeleteParams::background().preconditions(preconditions);
-        self.jobs(namespace).delete(name, &parameters).await.map(drop)
+        self.send(of::<Job>(namespace).delete(name, &parameters)).await.map(drop)
     }
 
     async fn list_pods(&self, namespace: &str, selector: &str) -> kube::Result<Vec<Pod>> {
-        let pods: Api<Pod> = Api::namespaced(self.0.clone(), namespace);
-        Ok(pods.list(&ListParams::default().labels(selector)).await?.items)
+        let body = self.send(of::<Pod>(namespace).list(&ListParams::default().labels(selector))).await?;
+        Ok(parse::<ObjectList<Pod>>(&body)?.items)
     }
 
     fn watch_jobs(
@@ -86,5 +133,25 @@ impl JobApi for ApiServer {
         namespace: &str,
     ) -> impl Stream<Item = watcher::Result<Event<core::Event>>> + Send {
         self.watch(namespace, Config::default().fields(BlockedFacts::FIELDS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(code: u16, body: &str, header: u32) -> (u16, String, Option<u32>) {
+        let status = refusal(code, body.as_bytes(), header);
+        (status.code, status.message, status.details.map(|details| details.retry_after_seconds))
+    }
+
+    #[test]
+    fn how_long_to_wait_is_read_from_the_header_and_from_the_body() {
+        let busy = "Too many requests, please try again later.\n";
+        assert_eq!(told(429, busy, 7), (429, busy.trim().to_owned(), Some(7)));
+        let body = r#"{"kind":"Status","code":429,"message":"slow","details":{"retryAfterSeconds":9}}"#;
+        assert_eq!(told(429, body, 0), (429, "slow".to_owned(), Some(9)));
+        assert_eq!(told(429, body, 11), (429, "slow".to_owned(), Some(11)));
+        assert_eq!(told(503, "", 0), (503, String::new(), Some(0)));
     }
 }

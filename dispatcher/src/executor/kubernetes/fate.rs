@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use pgbatch_core::snapshot::Ending;
 
 use super::super::message::clean;
+use super::super::signal::{reason_of, words_of};
 use super::facts::{ContainerEnd, ContainerFacts, PodFacts, Terminal};
 
 /// The ending of a run whose Job has reached its fate.
@@ -40,8 +41,13 @@ fn failure(terminal: &Terminal, pods: &[&PodFacts]) -> Ending {
         _ if !is_about_pods(terminal.reason.as_deref()) => job_words,
         (Some((container, end)), _) => {
             let message = end.message.as_deref().and_then(clean);
-            let words = || format!("container {} ended with exit code {}", container.name, end.exit_code);
-            (end.reason.clone(), Some(message.unwrap_or_else(words)))
+            let words = || format!("container {} {}", container.name, words_of(end.exit_code));
+            // Of an end by a signal, Kubernetes says no more than that, unless it was the one for too much memory.
+            let reason = match end.reason.as_deref() {
+                Some("Error") => Some(reason_of(end.exit_code).to_owned()),
+                _ => end.reason.clone(),
+            };
+            (reason, Some(message.unwrap_or_else(words)))
         }
         (None, Some(pod)) => {
             (pod.reason.clone().or(job_words.0), pod.message.as_deref().and_then(clean).or(job_words.1))
@@ -130,7 +136,10 @@ mod tests {
         let pods = [pod(vec![container("late", 143, 20, None), container("first", 3, 10, Some("boom\0\n"))])];
         check(&backoff, &pods, (Some(3), "Error", Some("boom")));
         let killed = [pod(vec![container("a", 137, 10, None)])];
-        check(&backoff, &killed, (Some(137), "OOMKilled", Some("container a ended with exit code 137")));
+        let words = "container a was ended by SIGKILL (exit code 137)";
+        check(&backoff, &killed, (Some(137), "OOMKilled", Some(words)));
+        let crashed = [pod(vec![container("a", 139, 10, Some("about to crash"))])];
+        check(&backoff, &crashed, (Some(139), "SIGSEGV", Some("about to crash")));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) fn verdict(error: &kube::Error) -> Verdict {
     match status.code {
         400 | 405 | 406 | 413 | 415 | 422 => Verdict::Never,
         403 if !passes(status) => Verdict::Never,
-        _ => Verdict::Later(retry_after(status)),
+        _ => Verdict::Later(asks_for(error)),
     }
 }
 
@@ -40,7 +40,9 @@ fn passes(status: &Status) -> bool {
     status.message.contains(QUOTA) || status.message.contains("is being terminated")
 }
 
-fn retry_after(status: &Status) -> Duration {
+/// For how long the API server asks to be left alone.
+pub(super) fn asks_for(error: &kube::Error) -> Duration {
+    let kube::Error::Api(status) = error else { return Duration::ZERO };
     let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
     Duration::from_secs(u64::from(seconds))
 }

@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 use super::super::refusal::again_at;
 use super::facts::{JobFacts, PodFacts, token};
 use super::mirror::{Question, Target};
-use super::refusal::{Verdict, verdict, why, words};
+use super::refusal::{Verdict, asks_for, verdict, why, words};
 use super::{Inner, JobApi};
 use crate::clock;
 
@@ -79,7 +79,7 @@ impl<A: JobApi> Inner<A> {
                 let message = "a Job of this name was being deleted".to_owned();
                 mirror.refuse(run, Waiting { reason: "JobNameTaken".to_owned(), message }, again);
             }),
-            Err(error) => self.refuse(run, &error, Duration::ZERO),
+            Err(error) => self.refuse(run, &error, asks_for(&error)),
         }
     }
 
@@ -96,7 +96,7 @@ impl<A: JobApi> Inner<A> {
                     if tries == 1 {
                         warn!(error = words(&error), "cannot delete the Job, trying again");
                     }
-                    self.pause(tries).await;
+                    self.pause(tries, &error).await;
                 }
             }
         }
@@ -134,7 +134,7 @@ impl<A: JobApi> Inner<A> {
                 }
                 return;
             }
-            self.pause(tries).await;
+            self.pause(tries, &error).await;
         }
     }
 
@@ -156,9 +156,9 @@ impl<A: JobApi> Inner<A> {
         Ok(())
     }
 
-    async fn pause(&self, tries: u32) {
+    async fn pause(&self, tries: u32, error: &kube::Error) {
         let now = clock::now();
-        let until = again_at(now, tries, Duration::ZERO);
+        let until = again_at(now, tries, asks_for(error));
         tokio::time::sleep(Duration::try_from(until.duration_since(now)).unwrap_or_default()).await;
     }
 }
