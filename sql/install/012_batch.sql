@@ -50,6 +50,10 @@ CREATE INDEX batch_open ON pgbatch.batch (queue, priority DESC, id)
 CREATE INDEX batch_fresh ON pgbatch.batch (queue, priority DESC, id)
     WHERE has_fresh AND cancel_requested_at IS NULL AND state IN ('pending', 'running');
 
+-- The same by key: the first batches of each key are found however many of another key come before them.
+CREATE INDEX batch_fresh_key ON pgbatch.batch (queue, key, priority DESC, id)
+    WHERE has_fresh AND key IS NOT NULL AND cancel_requested_at IS NULL AND state IN ('pending', 'running');
+
 -- What observe() moves on: by time, after other batches, and batches without items. All three are mostly empty.
 CREATE INDEX batch_not_before ON pgbatch.batch (not_before) WHERE state = 'waiting';
 CREATE INDEX batch_after ON pgbatch.batch (id) WHERE state = 'waiting' AND after IS NOT NULL;

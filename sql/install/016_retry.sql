@@ -10,6 +10,8 @@ CREATE TABLE pgbatch.retry (
     max_attempt int    NOT NULL,
     -- As in the run that it becomes.
     disruptions int    NOT NULL DEFAULT 0,
+    -- The batch's.
+    key         text,
     -- NULL = never: the batch was cancelled, and the row says which of its items that hit.
     due_at      timestamptz,
     PRIMARY KEY (batch_id, first_item, attempt),
@@ -18,3 +20,6 @@ CREATE TABLE pgbatch.retry (
 );
 
 CREATE INDEX retry_due ON pgbatch.retry (queue, due_at) WHERE due_at IS NOT NULL;
+
+-- The same by key.
+CREATE INDEX retry_due_key ON pgbatch.retry (queue, key, due_at) WHERE due_at IS NOT NULL AND key IS NOT NULL;

@@ -56,8 +56,8 @@ BEGIN
             (row_number() OVER (PARTITION BY f.attempts, f.island ORDER BY f.item_no) - 1) / per_run AS chunk, f.island
         FROM failed f
     ), retry AS (
-        INSERT INTO pgbatch.retry (batch_id, queue, first_item, last_item, attempt, max_attempt, due_at)
-        SELECT b.id, b.queue, min(c.item_no), max(c.item_no), c.attempts + 1, c.attempts + b.max_attempts, now()
+        INSERT INTO pgbatch.retry (batch_id, queue, first_item, last_item, attempt, max_attempt, key, due_at)
+        SELECT b.id, b.queue, min(c.item_no), max(c.item_no), c.attempts + 1, c.attempts + b.max_attempts, b.key, now()
         FROM chunk c
         GROUP BY c.attempts, c.island, c.chunk
     ), uncount AS (

@@ -86,36 +86,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         'retry_backoff_max_ms', pgbatch.ms(q.retry_backoff_max),
         'keep_succeeded', q.keep_succeeded,
         'keep_failed', q.keep_failed,
-        'fresh', pgbatch.observe_fresh(q.name, greatest(100, q.max_parallel)),
-        'retries', pgbatch.observe_retries(q.name, 1000))
-$$;
-
--- pgbatch.observe_fresh: the first batches of a queue with items never claimed, in the order of claiming.
-CREATE FUNCTION pgbatch.observe_fresh(queue text, at_most int) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(jsonb_agg(jsonb_build_object(
-            'batch', b.id, 'priority', b.priority, 'key', b.key, 'items', b.items,
-            'next_item', coalesce((
-                SELECT r.last_item FROM pgbatch.run r WHERE r.batch_id = b.id AND r.attempt = 1
-                ORDER BY r.first_item DESC LIMIT 1), 0) + 1)
-        ORDER BY b.priority DESC, b.id), '[]')
-    FROM (SELECT b.* FROM pgbatch.batch b
-          WHERE b.queue = observe_fresh.queue
-              AND b.has_fresh AND b.cancel_requested_at IS NULL AND b.state IN ('pending', 'running')
-          ORDER BY b.priority DESC, b.id LIMIT at_most) b
-$$;
-
--- pgbatch.observe_retries: the first retries of a queue, due or not, by due time.
-CREATE FUNCTION pgbatch.observe_retries(queue text, at_most int) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(jsonb_agg(jsonb_build_object(
-            'batch', t.batch_id, 'priority', b.priority, 'key', b.key,
-            'first_item', t.first_item, 'last_item', t.last_item, 'attempt', t.attempt, 'due_at', t.due_at)
-        ORDER BY t.due_at, t.batch_id, t.first_item), '[]')
-    FROM (SELECT t.* FROM pgbatch.retry t
-          WHERE t.queue = observe_retries.queue AND t.due_at IS NOT NULL
-          ORDER BY t.due_at LIMIT at_most) t
-    CROSS JOIN LATERAL (SELECT b.priority, b.key FROM pgbatch.batch b WHERE b.id = t.batch_id LIMIT 1) b
+        'fresh', CASE WHEN q.max_per_key IS NULL THEN pgbatch.observe_fresh(q.name, greatest(100, q.max_parallel))
+            ELSE pgbatch.observe_fresh_by_key(q.name, greatest(100, q.max_parallel), q.max_per_key) END,
+        'retries', CASE WHEN q.max_per_key IS NULL THEN pgbatch.observe_retries(q.name, 1000)
+            ELSE pgbatch.observe_retries_by_key(q.name, 1000, q.max_per_key) END)
 $$;
 
 -- pgbatch.observe_live: every run that has not ended, in the order of its index: any other could make a plan prefer the

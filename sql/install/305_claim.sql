@@ -101,8 +101,8 @@ BEGIN
     END IF;
     upto := pgbatch.last_fitting_item(batch_id, first_item, least(last_item, t.last_item));
     IF upto < t.last_item THEN
-        INSERT INTO pgbatch.retry (batch_id, queue, first_item, last_item, attempt, max_attempt, disruptions, due_at)
-        VALUES (t.batch_id, t.queue, upto + 1, t.last_item, t.attempt, t.max_attempt, t.disruptions, t.due_at);
+        INSERT INTO pgbatch.retry (batch_id, queue, first_item, last_item, attempt, max_attempt, disruptions, key, due_at)
+        VALUES (t.batch_id, t.queue, upto + 1, t.last_item, t.attempt, t.max_attempt, t.disruptions, t.key, t.due_at);
     END IF;
     SELECT found.* INTO b FROM pgbatch.batch found WHERE found.id = claim_retry.batch_id;
     RETURN pgbatch.insert_run(b, first_item, upto, attempt, t.max_attempt, t.disruptions);

@@ -51,7 +51,7 @@ BEGIN
         WHERE o.run = ANY (live)
         ORDER BY o.run
     ), fate AS MATERIALIZED (
-        SELECT r.id AS run_id, r.batch_id, r.queue, r.attempt, r.max_attempt + g.given AS max_attempt,
+        SELECT r.id AS run_id, r.batch_id, r.queue, b.key, r.attempt, r.max_attempt + g.given AS max_attempt,
             r.disruptions + g.given AS disruptions, o.retry_in_ms, n.item_no,
             CASE
                 WHEN coalesce(p.state, o.state) = 'succeeded' THEN 'succeeded'
@@ -67,13 +67,14 @@ BEGIN
         CROSS JOIN LATERAL (
             SELECT (coalesce(o.disrupted, false) AND p.state IS NULL AND r.disruptions < disruptions_max)::int AS given) g
     ), retry AS (
-        INSERT INTO pgbatch.retry (batch_id, queue, first_item, last_item, attempt, max_attempt, disruptions, due_at)
-        SELECT f.batch_id, f.queue, min(f.item_no), max(f.item_no), f.attempt + 1, f.max_attempt, f.disruptions,
+        INSERT INTO pgbatch.retry (batch_id, queue, first_item, last_item, attempt, max_attempt, disruptions, key,
+            due_at)
+        SELECT f.batch_id, f.queue, min(f.item_no), max(f.item_no), f.attempt + 1, f.max_attempt, f.disruptions, f.key,
             now() + f.retry_in_ms * interval '1 ms'
         FROM (SELECT f.*,
                   f.item_no - row_number() OVER (PARTITION BY f.run_id, f.disruptions ORDER BY f.item_no) AS island
               FROM fate f WHERE f.fate = 'retrying') f
-        GROUP BY f.run_id, f.island, f.batch_id, f.queue, f.attempt, f.max_attempt, f.disruptions, f.retry_in_ms
+        GROUP BY f.run_id, f.island, f.batch_id, f.queue, f.key, f.attempt, f.max_attempt, f.disruptions, f.retry_in_ms
     )
     UPDATE pgbatch.run r SET
         state = o.state, started_at = coalesce(r.started_at, o.started_at), finished_at = coalesce(o.finished_at, now()),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use pgbatch_core::run::RunSpec;
-use pgbatch_core::state::RunState;
+use pgbatch_core::run::{Outcome, RunSpec};
+use pgbatch_core::state::RunState::{self, Failed};
 use serde_json::json;
 
 use crate::support::{Tested, batch, claim, claim_one, enqueue, finish, observe, outcome, value, with_queue};
@@ -144,5 +144,46 @@ async fn a_run_starts_once() -> Tested {
     }
     let sql = "SELECT state || extract(day FROM started_at AT TIME ZONE 'UTC') FROM pgbatch.runs";
     assert_eq!(value::<String>(&client, sql).await?, "running1");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_long_backlog_of_one_key_does_not_hide_the_other_keys() -> Tested {
+    let (_database, client) = with_queue(", max_per_key => 1, max_attempts => 2").await?;
+    let mut own = Vec::new();
+    for _ in 0..150 {
+        own.push(enqueue(&client, 1, ", key => 'busy'").await?);
+    }
+    let other = enqueue(&client, 1, ", key => 'other'").await?;
+    let keyless = enqueue(&client, 1, "").await?;
+    let fresh = async || -> Tested<Vec<i64>> {
+        Ok(observe(&client).await?.queues[0].fresh.iter().map(|f| f.batch).collect())
+    };
+    assert_eq!(fresh().await?, [own[0], other, keyless], "the head of each key, in the order of claiming");
+
+    let run = claim_one(&client, (own[0], 1, 1, 1)).await?.run;
+    assert_eq!(fresh().await?, [other, keyless], "a key with a live run is full");
+    finish(&client, &[Outcome { retry_in_ms: 3_600_000, ..outcome(run, Failed) }]).await?;
+    assert_eq!(fresh().await?, [other, keyless], "what waits for its retry goes before its successors");
+
+    let retries = &observe(&client).await?.queues[0].retries;
+    assert_eq!(retries.iter().map(|r| (r.batch, r.key.as_deref())).collect::<Vec<_>>(), [(own[0], Some("busy"))]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn many_retries_of_one_key_do_not_hide_those_of_the_others() -> Tested {
+    let (_database, client) = with_queue(", max_per_key => 2, max_parallel => 2000").await?;
+    let busy = enqueue(&client, 1100, ", key => 'busy'").await?;
+    let other = enqueue(&client, 1, ", key => 'other'").await?;
+    let ranges: Vec<_> = (1..=1100).map(|n| (busy, n, n, 1)).chain([(other, 1, 1, 1)]).collect();
+    let runs = claim(&client, &ranges).await?;
+    let failed = |run: i64, retry_in_ms| Outcome { retry_in_ms, ..outcome(run, Failed) };
+    let last = runs.len() - 1;
+    let outcomes: Vec<_> =
+        runs.iter().enumerate().map(|(n, spec)| failed(spec.run, i64::from(n == last))).collect();
+    finish(&client, &outcomes).await?;
+    let seen: Vec<i64> = observe(&client).await?.queues[0].retries.iter().map(|r| r.batch).collect();
+    assert_eq!(seen, [busy, busy, other]);
     Ok(())
 }
