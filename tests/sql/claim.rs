@@ -167,7 +167,10 @@ async fn a_long_backlog_of_one_key_does_not_hide_the_other_keys() -> Tested {
     assert_eq!(fresh().await?, [other, keyless], "what waits for its retry goes before its successors");
 
     let retries = &observe(&client).await?.queues[0].retries;
-    assert_eq!(retries.iter().map(|r| (r.batch, r.key.as_deref())).collect::<Vec<_>>(), [(own[0], Some("busy"))]);
+    assert_eq!(
+        retries.iter().map(|r| (r.batch, r.key.as_deref())).collect::<Vec<_>>(),
+        [(own[0], Some("busy"))]
+    );
     Ok(())
 }
 
