@@ -108,6 +108,12 @@ impl Trial {
         Ok(())
     }
 
+    /// From now on, its batch is asked for here.
+    pub(crate) async fn move_to(&mut self, database: Database) {
+        *self.client.lock().await = None;
+        self.database = database;
+    }
+
     /// A dispatcher for it, on this host, by the server's Unix socket.
     ///
     /// # Errors

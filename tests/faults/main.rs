@@ -4,9 +4,15 @@
 //! `make test-faults` runs them all, one after the other; each adds a line to `target/tests/faults.txt`.
 //! `PGBATCH_FAULT_ITEMS` is the size of the batch (default 200), `PGBATCH_FAULT_SEED` what random moments follow from.
 
+mod backends;
 mod batch;
+mod disk_full;
 mod dispatcher_killed;
+mod dispatchers;
 mod history;
 mod moments;
+mod postgres_stopped;
+mod promotion;
+mod takeover;
 
 type Tested = Result<(), Box<dyn std::error::Error>>;

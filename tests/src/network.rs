@@ -4,8 +4,10 @@
 //! interface that is taken down, which the kernel tells every local program of at once. Needs root, `ip` and `nft`.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Once;
@@ -86,6 +88,28 @@ pub(crate) fn command_in(netns: Option<&str>, program: impl AsRef<OsStr>) -> Com
     let mut command = Command::new("nsenter");
     command.arg(format!("--net=/run/netns/{netns}")).arg(program);
     command
+}
+
+/// A TCP port of an address that nobody listens on, in the network namespace of that name, or in our own.
+///
+/// # Errors
+/// There is no such namespace or address, or we are not root.
+pub(crate) fn free_port(netns: Option<&str>, address: IpAddr) -> io::Result<u16> {
+    let free = move || Ok(TcpListener::bind((address, 0))?.local_addr()?.port());
+    let Some(netns) = netns else { return free() };
+    let netns = File::open(Path::new("/run/netns").join(netns))?;
+    // Of a thread, as a namespace is a thread's; it ends there.
+    let there = std::thread::spawn(move || enter(&netns).and_then(|()| free()));
+    there.join().unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
+}
+
+#[expect(unsafe_code, reason = "std knows no namespaces")]
+fn enter(netns: &File) -> io::Result<()> {
+    // SAFETY: an open file and a flag; no memory is passed.
+    match unsafe { libc::setns(netns.as_raw_fd(), libc::CLONE_NEWNET) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Deletes the namespaces of test processes that were killed.

@@ -5,28 +5,31 @@
 //! ```
 //!
 //! A server lives in a folder of its own and listens on a Unix socket in it; several may run side by side. It ends with
-//! its [`Server`], and at the latest with the test process, however that ends: it is the child of a small shell that
-//! reads a pipe from us, and the end of the pipe is the end of the server and of its folder.
+//! its [`Server`], and at the latest with the test process, however that ends: see `watchdog.rs`.
 //!
 //! Environment: `PGBATCH_PG_CONFIG` (default `pg_config`), `PGBATCH_SO` (default `target/release/libpgbatch.so`),
 //! `PGBATCH_KEEP=1` leaves the servers' folders behind, logs and data.
 
 mod database;
 mod prefix;
+mod standby;
+mod watchdog;
 
 use std::io;
-use std::net::{IpAddr, TcpListener};
-use std::os::unix::process::CommandExt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub use database::{Database, Messages};
 use prefix::Prefix;
+use watchdog::Watchdog;
+pub use watchdog::{SmallDisk, Stop};
 
 use crate::command::run;
+use crate::network::free_port;
 
 /// The superuser of every server.
 pub const SUPERUSER: &str = "postgres";
@@ -34,17 +37,6 @@ pub const SUPERUSER: &str = "postgres";
 pub const OWNER: &str = "owner";
 
 const START_LIMIT: Duration = Duration::from_secs(60);
-
-/// Starts the server, waits for the end of standard input, and stops it in the way of a power cut.
-const WATCHDOG: &str = r#"
-    dir=$1; shift
-    "$@" >"$dir/log" 2>&1 </dev/null &
-    server=$!
-    cat >/dev/null
-    kill -QUIT "$server"
-    wait "$server"
-    [ "${PGBATCH_KEEP:-}" = 1 ] || rm -rf "$dir"
-"#;
 
 /// How to start a server.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +47,8 @@ pub struct Options {
     pub netns: Option<String>,
     /// Further settings of the server.
     pub settings: Vec<(String, String)>,
+    /// A disk of its own, which can be filled up; it gets no TCP address then.
+    pub disk: Option<SmallDisk>,
 }
 
 /// A TCP address of a server.
@@ -71,7 +65,7 @@ pub struct Listen {
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
-    watchdog: Child,
+    watchdog: Watchdog,
     place: Place,
 }
 
@@ -106,12 +100,45 @@ impl Server {
         let prefix = Prefix::get()?;
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let dir = prefix.servers().join(format!("{}-{number}", std::process::id()));
-        prefix.new_data(&dir)?;
-        let place = Place { dir, port: port(options)?, listen: options.listen.clone() };
-        let mut server = Self { watchdog: spawn(prefix, &place, options)?, place };
-        server.await_start(prefix)?;
+        match options.disk {
+            Some(_) => prefix.new_dir(&dir)?,
+            None => prefix.new_data(&dir)?,
+        }
+        let server = Self::spawn(prefix, dir, options)?;
+        server.await_start(prefix, 0)?;
         server.allow_tcp(prefix)?;
         Ok(server)
+    }
+
+    fn spawn(prefix: &Prefix, dir: PathBuf, options: &Options) -> io::Result<Self> {
+        let place = Place { dir, port: port(options)?, listen: options.listen.clone() };
+        Ok(Self { watchdog: Watchdog::spawn(prefix, &place, options)?, place })
+    }
+
+    /// Stops the server and waits for its end. Its data stays, for [`Server::restart`].
+    ///
+    /// # Errors
+    /// Its watchdog is gone.
+    pub fn stop(&mut self, how: Stop) -> io::Result<()> {
+        self.watchdog.stop(how)
+    }
+
+    /// Starts it again, after [`Server::stop`] or when it ended by itself, and waits until it lets clients in.
+    ///
+    /// # Errors
+    /// It does not start: what it said is in the message.
+    pub fn restart(&mut self) -> io::Result<()> {
+        let said_before = std::fs::metadata(self.log())?.len();
+        self.watchdog.start()?;
+        self.await_start(Prefix::get()?, usize::try_from(said_before).map_err(io::Error::other)?)
+    }
+
+    /// Takes all room of its [`SmallDisk`], or gives it back.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn fill_disk(&self, full: bool) -> io::Result<()> {
+        self.watchdog.fill_disk(&self.place.dir, full)
     }
 
     /// The folder of its programs: `psql`, `pg_dump`.
@@ -144,7 +171,7 @@ impl Server {
         Database::empty(self.place.clone()).await
     }
 
-    fn await_start(&mut self, prefix: &Prefix) -> io::Result<()> {
+    fn await_start(&self, prefix: &Prefix, said_before: usize) -> io::Result<()> {
         let started = Instant::now();
         loop {
             let ready = Command::new(prefix.bin.join("pg_isready"))
@@ -155,21 +182,18 @@ impl Server {
             if ready.success() {
                 return Ok(());
             }
-            if started.elapsed() > START_LIMIT || self.gave_up() {
-                return Err(io::Error::other(format!(
-                    "the server did not start: {}",
-                    std::fs::read_to_string(self.log())?
-                )));
+            let said = self.said_since(said_before);
+            if started.elapsed() > START_LIMIT || gave_up(&said) {
+                return Err(io::Error::other(format!("the server did not start: {said}")));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    /// Whether the server has said why it will not start. That it is not ready yet, said to our own question, is no
-    /// such reason.
-    fn gave_up(&self) -> bool {
-        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
-        log.lines().any(|line| line.contains("FATAL") && !line.contains("the database system is starting up"))
+    /// What it has logged after so many bytes.
+    fn said_since(&self, bytes: usize) -> String {
+        let log = std::fs::read(self.log()).unwrap_or_default();
+        String::from_utf8_lossy(log.get(bytes..).unwrap_or_default()).into_owned()
     }
 
     /// The template lets in only the Unix socket.
@@ -179,6 +203,16 @@ impl Server {
         let rule = format!("host all all all {method}");
         let file = self.place.dir.join("data/pg_hba.conf");
         run(prefix.command("sh").args(["-c", r#"echo "$1" >>"$2""#, "sh", &rule]).arg(file))?;
+        self.psql(prefix, &["SELECT pg_reload_conf()"])?;
+        if let Some(password) = &listen.password {
+            let password = password.replace('\'', "''");
+            self.psql(prefix, &[&format!("ALTER ROLE {OWNER} PASSWORD '{password}'")])?;
+        }
+        Ok(())
+    }
+
+    /// Runs statements as the superuser.
+    fn psql(&self, prefix: &Prefix, statements: &[&str]) -> io::Result<()> {
         let mut psql = Command::new(prefix.bin.join("psql"));
         psql.args([
             "-X",
@@ -191,48 +225,21 @@ impl Server {
             SUPERUSER,
             "-d",
             "postgres",
-            "-h",
-        ])
-        .arg(&self.place.dir)
-        .args(["-p", &self.place.port.to_string(), "-c", "SELECT pg_reload_conf()"]);
-        if let Some(password) = &listen.password {
-            psql.args(["-c", &format!("ALTER ROLE {OWNER} PASSWORD '{}'", password.replace('\'', "''"))]);
-        }
-        run(&mut psql)
+        ]);
+        psql.arg("-h").arg(&self.place.dir).args(["-p", &self.place.port.to_string()]);
+        run(psql.args(statements.iter().flat_map(|statement| ["-c", statement])))
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.watchdog.stdin.take());
-        // Nothing can be done about a watchdog that cannot be waited for.
-        let _ = self.watchdog.wait();
-    }
+/// Whether a server has said why it will not start. That it is not ready yet, said to whoever asks, is no such reason.
+fn gave_up(said: &str) -> bool {
+    said.lines().any(|line| line.contains("FATAL") && !line.contains("the database system is "))
 }
 
 fn port(options: &Options) -> io::Result<u16> {
     match &options.listen {
         Some(Listen { port: Some(port), .. }) => Ok(*port),
-        // Ports of another network namespace are not ours to look at, and usually all free.
-        Some(Listen { address, .. }) if options.netns.is_none() => {
-            Ok(TcpListener::bind((*address, 0))?.local_addr()?.port())
-        }
-        _ => Ok(5432),
+        Some(Listen { address, .. }) => free_port(options.netns.as_deref(), *address),
+        None => Ok(5432),
     }
-}
-
-fn spawn(prefix: &Prefix, place: &Place, options: &Options) -> io::Result<Child> {
-    let address = place.listen.as_ref().map_or_else(String::new, |l| l.address.to_string());
-    let mut server = prefix.command_in(options.netns.as_deref(), "sh");
-    server.args(["-c", WATCHDOG, "watchdog"]).arg(&place.dir).arg(prefix.bin.join("postgres"));
-    server.arg("-D").arg(place.dir.join("data")).arg("-k").arg(&place.dir);
-    server.args(["-p", &place.port.to_string()]);
-    let fixed = [("listen_addresses", address.as_str()), ("fsync", "off"), ("max_connections", "200")];
-    let settings = options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    for (name, value) in fixed.into_iter().chain(settings) {
-        server.args(["-c", &format!("{name}={value}")]);
-    }
-    // A group of its own: Ctrl-C ends the tests, and their end ends the server.
-    server.process_group(0);
-    server.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }

@@ -168,5 +168,6 @@ fn start_in_cluster(cluster: &Cluster) -> io::Result<Server> {
             ("log_statement".to_owned(), "all".to_owned()),
             ("log_line_prefix".to_owned(), "%a|%d|".to_owned()),
         ],
+        ..postgres::Options::default()
     })
 }

@@ -17,7 +17,7 @@ pub type Messages = mpsc::UnboundedReceiver<AsyncMessage>;
 pub struct Database {
     /// Its name.
     pub name: String,
-    place: Place,
+    pub(super) place: Place,
 }
 
 impl Database {

@@ -88,7 +88,8 @@ impl Prefix {
         rename(new, self.template())
     }
 
-    fn template(&self) -> PathBuf {
+    /// The data of a server that was never started.
+    pub(super) fn template(&self) -> PathBuf {
         self.servers().join("template")
     }
 
@@ -97,9 +98,14 @@ impl Prefix {
         self.base.join("servers")
     }
 
+    /// Makes a server's folder.
+    pub(super) fn new_dir(&self, dir: &Path) -> io::Result<()> {
+        run(self.command("mkdir").arg("-p").arg(dir))
+    }
+
     /// Makes a server's folder and its data.
     pub(super) fn new_data(&self, dir: &Path) -> io::Result<()> {
-        run(self.command("mkdir").arg("-p").arg(dir))?;
+        self.new_dir(dir)?;
         run(self.command("cp").arg("-a").arg(self.template()).arg(dir.join("data")))
     }
 
@@ -110,18 +116,29 @@ impl Prefix {
 
     /// A command as the server's user, in a network namespace.
     pub(super) fn command_in(&self, netns: Option<&str>, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = if self.as_root {
-            let mut setpriv = command_in(netns, "setpriv");
-            setpriv.arg(format!("--reuid={SERVER_USER}")).arg(format!("--regid={SERVER_USER}"));
-            setpriv.arg("--clear-groups").arg(program);
-            setpriv
-        } else {
-            command_in(netns, program)
+        let mut words = self.as_server_user().into_iter();
+        let mut command = match words.next() {
+            Some(first) => command_in(netns, first),
+            None => return settled(command_in(netns, program)),
         };
-        // With RUST_BACKTRACE, errors that pass through the extension would carry one in their DETAIL.
-        command.env_remove("RUST_BACKTRACE").current_dir("/");
-        command
+        command.args(words).arg(program);
+        settled(command)
     }
+
+    /// What to put before a command, so that it runs as the server's user.
+    pub(super) fn as_server_user(&self) -> Vec<String> {
+        if !self.as_root {
+            return vec![];
+        }
+        let [uid, gid] = ["--reuid", "--regid"].map(|option| format!("{option}={SERVER_USER}"));
+        vec!["setpriv".to_owned(), uid, gid, "--clear-groups".to_owned()]
+    }
+}
+
+/// With RUST_BACKTRACE, errors that pass through the extension would carry one in their DETAIL.
+fn settled(mut command: Command) -> Command {
+    command.env_remove("RUST_BACKTRACE").current_dir("/");
+    command
 }
 
 /// Under `target/`, if the server's user gets there and the paths of Unix sockets in it are short enough (107 bytes);
