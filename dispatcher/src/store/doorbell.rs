@@ -17,13 +17,14 @@ use tracing::debug;
 
 use super::connect::{DatabaseUrl, connect};
 use super::session::{StoreError, failed, sender_that_closes_with};
+use super::settings::{settle, try_set};
 
 /// Commits that follow each other faster than this are one ring: a look takes about as long.
 const REST: Duration = Duration::from_millis(5);
 
-/// A sleeping backend does not read, so without being told it would not see that its dispatcher has gone. And it must
-/// sleep for as long as nothing happens, whatever the role's settings say.
-const SETTINGS: &str = "SET client_connection_check_interval = '10 s'; SET statement_timeout = 0";
+/// How often its sleeping backend, which does not read, looks whether its dispatcher has gone. Nobody waits for that, and
+/// each look is a wake-up: less often than for the session that leads.
+const CLIENT_CHECK: &str = "10 s";
 
 /// The armed doorbell; disarmed with the value.
 pub(super) struct Doorbell {
@@ -38,7 +39,10 @@ impl Doorbell {
     /// The connection failed.
     pub(super) async fn arm(url: &DatabaseUrl, rung: Arc<Notify>) -> Result<Self, StoreError> {
         let (client, _driver) = connect(url, "pgbatch doorbell", Arc::new(Notify::new())).await?;
-        client.batch_execute(SETTINGS).await.map_err(failed("SET"))?;
+        settle(&client).await.map_err(failed("set_config"))?;
+        try_set(&client, "client_connection_check_interval", CLIENT_CHECK)
+            .await
+            .map_err(failed("set_config"))?;
         let prepare = async |sql| client.prepare(sql).await.map_err(failed("PREPARE"));
         let wait = prepare("CALL pgbatch.wait($1)").await?;
         let read = prepare("SELECT pgbatch.doorbell_seq()").await?;

@@ -60,17 +60,22 @@ async fn notice_silence(client: &Client) -> Result<(), Error> {
         ("client_connection_check_interval", format!("{}ms", silence::CLIENT_CHECK.as_millis())),
     ];
     for (name, value) in wanted {
-        let set = client.execute("SELECT set_config($1, $2, false)", &[&name, &value]).await;
-        match set {
-            Err(error) if error.as_db_error().is_some() => {
-                let error = with_causes(&error);
-                warn!(
-                    setting = name,
-                    value, error, "a standby may have to wait for longer: the server refuses"
-                );
-            }
-            set => drop(set?),
-        }
+        try_set(client, name, &value).await?;
     }
     Ok(())
+}
+
+/// Sets what the server may refuse; that it does is told.
+///
+/// # Errors
+/// The session broke.
+pub(super) async fn try_set(client: &Client, name: &str, value: &str) -> Result<(), Error> {
+    match client.execute("SELECT set_config($1, $2, false)", &[&name, &value]).await {
+        Err(error) if error.as_db_error().is_some() => {
+            let error = with_causes(&error);
+            warn!(setting = name, value, error, "a standby may have to wait for longer: the server refuses");
+            Ok(())
+        }
+        set => set.map(drop),
+    }
 }
