@@ -107,10 +107,11 @@ async fn session<E: Executors>(
         }
     };
     info!(database = %database.target(), executor = executor.kind(), "dispatching");
-    *pause = RECONNECT_FIRST;
     let mut last_told = Vec::new();
     loop {
         let next = pass(&store, executor, &mut last_told, health).await?;
+        // Not earlier: a server whose disk is full lets us in, and then refuses what we write, again and again.
+        *pause = RECONNECT_FIRST;
         health.leading(executor.unsynced());
         loop {
             tokio::select! {
