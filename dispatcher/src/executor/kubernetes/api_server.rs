@@ -17,23 +17,29 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 use super::facts::BlockedFacts;
-use super::job_api::JobApi;
+use super::job_api::{JobApi, Watched};
+use super::openings::Openings;
 
 /// A real API server.
-pub struct ApiServer(Client);
+pub struct ApiServer {
+    client: Client,
+    openings: Openings,
+}
 
 impl ApiServer {
     /// Speaks through `client`.
     pub(super) fn new(client: Client) -> Self {
-        Self(client)
+        let openings = Openings::default();
+        Self { client: openings.of_client(client), openings }
     }
 
     /// The body of the answer to a request.
     async fn send(&self, request: Result<http::Request<Vec<u8>>, BuildError>) -> kube::Result<Vec<u8>> {
         let request = request.map_err(kube::Error::BuildRequest)?;
-        let response = self.0.send(request.map(Body::from)).await?;
+        let response = self.client.send(request.map(Body::from)).await?;
         let code = response.status();
         let retry_after =
             response.headers().get("retry-after").and_then(|seconds| seconds.to_str().ok()?.parse().ok());
@@ -53,16 +59,17 @@ impl ApiServer {
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + 'static,
         K::DynamicType: Default,
     {
-        let api: Api<K> = Api::namespaced(self.0.clone(), namespace);
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         watcher(api, config).default_backoff()
     }
 }
 
-fn of<K>(namespace: &str) -> Request
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-{
-    Request::new(K::url_path(&(), Some(namespace)))
+fn path<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(namespace: &str) -> String {
+    K::url_path(&(), Some(namespace))
+}
+
+fn of<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(namespace: &str) -> Request {
+    Request::new(path::<K>(namespace))
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> kube::Result<T> {
@@ -73,7 +80,8 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> kube::Result<T> {
 fn refusal(code: u16, body: &[u8], retry_after_seconds: u32) -> Status {
     let mut status = serde_json::from_slice(body).unwrap_or_else(|_text| {
         // A proxy, or the part of the API server that turns requests away before it reads them.
-        Status::failure(String::from_utf8_lossy(body).trim(), "").with_code(code)
+        let reason = if code == 429 { "TooManyRequests" } else { "" };
+        Status::failure(String::from_utf8_lossy(body).trim(), reason).with_code(code)
     });
     let none = StatusDetails {
         name: String::new(),
@@ -111,6 +119,14 @@ impl JobApi for ApiServer {
     async fn list_pods(&self, namespace: &str, selector: &str) -> kube::Result<Vec<Pod>> {
         let body = self.send(of::<Pod>(namespace).list(&ListParams::default().labels(selector))).await?;
         Ok(parse::<ObjectList<Pod>>(&body)?.items)
+    }
+
+    fn openings(&self, namespace: &str, watched: Watched) -> watch::Receiver<u64> {
+        self.openings.of_path(match watched {
+            Watched::Jobs => path::<Job>(namespace),
+            Watched::Pods => path::<Pod>(namespace),
+            Watched::Blocked => path::<core::Event>(namespace),
+        })
     }
 
     fn watch_jobs(

@@ -4,6 +4,18 @@ use futures_util::{Stream, stream};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{self as core, Pod};
 use kube::runtime::watcher::{self, Event};
+use tokio::sync::watch;
+
+/// What is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watched {
+    /// Jobs.
+    Jobs,
+    /// Pods.
+    Pods,
+    /// What the Job controller complains of.
+    Blocked,
+}
 
 /// Jobs and their pods. A selector is one of labels, as kubectl takes it.
 pub trait JobApi: Send + Sync + 'static {
@@ -42,6 +54,12 @@ pub trait JobApi: Send + Sync + 'static {
         namespace: &str,
         selector: &str,
     ) -> impl Stream<Item = watcher::Result<Event<Job>>> + Send;
+
+    /// Changes each time that such a watch of the namespace is answered, whether or not an event follows: that is how a
+    /// watch which was interrupted is known to go on. Where nobody can tell, its next event does.
+    fn openings(&self, _namespace: &str, _watched: Watched) -> watch::Receiver<u64> {
+        watch::channel(0).1
+    }
 
     /// As [`JobApi::watch_jobs`], with the events that say why a Job gets no pod: of all Jobs, as events have no labels.
     /// They are for people, and nothing is decided by them: an API server that lets nobody read them will do.

@@ -5,14 +5,16 @@
 //! - a Job that vanished leaves its run running for as long as a pod of it lives;
 //! - a Job that is not in a list was there only if the watch had seen it, or its create was answered before the list.
 
+mod namespaces;
 mod pods;
 mod settle;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use pgbatch_core::snapshot::{Ending, ExecutorView, JobPhase, JobView, RunId, Waiting};
 
+use self::namespaces::Namespace;
 use super::facts::{BlockedFacts, JobFacts, PodFacts, Terminal};
 
 /// Jobs and pods of the watched namespaces, by run.
@@ -39,33 +41,6 @@ pub(super) enum Question {
     Pods(RunId),
     /// The Job was created while a list was under way, and is not in the list: is it there?
     Exists(RunId),
-}
-
-#[derive(Debug, Default)]
-struct Namespace {
-    jobs: Listing<RunId>,
-    pods: Listing<String>,
-    /// Jobs that had ended before the list of pods began: that list says all there is about their pods.
-    ended_before_pods: BTreeSet<RunId>,
-    /// What the API server said to the last try to list or watch.
-    trouble: Option<String>,
-}
-
-/// The state of one watch.
-#[derive(Debug)]
-struct Listing<K> {
-    /// Whether a list has ever been complete.
-    synced: bool,
-    /// Counts the lists begun.
-    lists: u64,
-    /// What the list under way has shown so far.
-    seen: BTreeSet<K>,
-}
-
-impl<K> Default for Listing<K> {
-    fn default() -> Self {
-        Self { synced: false, lists: 0, seen: BTreeSet::new() }
-    }
 }
 
 #[derive(Debug)]
@@ -136,37 +111,6 @@ impl Mirror {
             changed: false,
             questions: Vec::new(),
         }
-    }
-
-    /// Whether the namespace is new here.
-    pub(super) fn add_namespace(&mut self, namespace: &str) -> bool {
-        let is_new = !self.namespaces.contains_key(namespace);
-        self.namespaces.entry(namespace.to_owned()).or_default();
-        is_new
-    }
-
-    /// The namespaces of all queues are known now.
-    pub(super) fn tell_namespaces(&mut self) {
-        self.namespaces_told = true;
-    }
-
-    /// Whether both lists of the namespace have been complete.
-    pub(super) fn is_synced(&self, namespace: &str) -> bool {
-        self.namespaces.get(namespace).is_some_and(|n| n.jobs.synced && n.pods.synced)
-    }
-
-    /// A list or a watch of the namespace failed.
-    pub(super) fn note_trouble(&mut self, namespace: &str, trouble: String) {
-        if let Some(namespace) = self.namespaces.get_mut(namespace) {
-            namespace.trouble = Some(trouble);
-        }
-    }
-
-    /// The first namespace that has not been read yet, and why, in words.
-    pub(super) fn unsynced(&self) -> Option<String> {
-        let (name, namespace) = self.namespaces.iter().find(|(name, _)| !self.is_synced(name))?;
-        let because = namespace.trouble.as_deref().unwrap_or("no answer yet");
-        Some(format!("the watch of namespace {name} is not synced: {because}"))
     }
 
     /// Whether the view has changed since the last call.
@@ -380,18 +324,6 @@ impl Mirror {
             return;
         }
         self.edit(run, |entry| entry.job = Seen::Gone);
-    }
-}
-
-impl<K> Listing<K> {
-    fn begin(&mut self) {
-        self.lists += 1;
-        self.seen.clear();
-    }
-
-    fn end(&mut self) -> BTreeSet<K> {
-        self.synced = true;
-        std::mem::take(&mut self.seen)
     }
 }
 

@@ -16,6 +16,7 @@ mod facts;
 mod fate;
 mod job_api;
 mod mirror;
+mod openings;
 mod refusal;
 mod requests;
 mod watch;
@@ -34,7 +35,7 @@ use tokio::task::JoinSet;
 use tracing::{Instrument, info_span, warn};
 
 pub use self::api_server::ApiServer;
-pub use self::job_api::JobApi;
+pub use self::job_api::{JobApi, Watched};
 use self::mirror::{Mirror, Question, Target};
 use super::Executor;
 use crate::clock;
@@ -42,6 +43,9 @@ use crate::clock;
 /// Creates and deletes in flight: the API server takes some 400 Jobs a second at this many, and no more at more.
 const IN_FLIGHT_MAX: usize = 32;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Whoever answers for an API server that does not (a proxy, a load balancer) keeps the connection alive. An open watch
+/// has a bookmark each minute, and ends after 290 s by itself.
+const READ_MAX: Duration = Duration::from_secs(300);
 
 /// Settings.
 #[derive(Debug)]
@@ -124,6 +128,7 @@ impl Kubernetes {
         installation: &str,
     ) -> Result<Self, KubernetesError> {
         cluster.connect_timeout = Some(CONNECT_MAX);
+        cluster.read_timeout = Some(READ_MAX);
         // What is tried again and when is for the plan to know: a client that waits by itself hides it.
         cluster.default_retry = false;
         let agent = concat!("pgbatch/", env!("CARGO_PKG_VERSION"));

@@ -1,4 +1,5 @@
 use super::super::facts::{ContainerEnd, ContainerFacts, IMAGE_PULL};
+use super::super::job_api::Watched;
 use super::*;
 
 const NS: &str = "batch";
@@ -316,6 +317,29 @@ fn nothing_is_synced_before_all_namespaces_are_known_and_read() {
     assert!(mirror.view().has_read(None));
     mirror.add_namespace("other");
     assert!(mirror.view().has_read(None) && !mirror.view().has_read(Some("other")));
+}
+
+#[test]
+fn a_watch_that_is_interrupted_is_told_until_it_goes_on() {
+    let mut mirror = Mirror::new(NS);
+    mirror.add_namespace(NS);
+    assert_eq!(
+        mirror.unsynced().as_deref(),
+        Some("the watch of namespace batch is not synced: no answer yet")
+    );
+    let refused = Some("connection refused".to_owned());
+    mirror.note_trouble(NS, Watched::Pods, refused.clone());
+    let not_synced = "the watch of namespace batch is not synced: connection refused";
+    assert_eq!(mirror.unsynced().as_deref(), Some(not_synced));
+    let mut mirror = synced();
+    assert_eq!(mirror.unsynced(), None);
+    mirror.note_trouble(NS, Watched::Jobs, refused.clone());
+    let interrupted = "the watch of namespace batch is interrupted: connection refused";
+    assert_eq!(mirror.unsynced().as_deref(), Some(interrupted));
+    assert!(mirror.view().has_read(None), "what was read is still known");
+    mirror.note_trouble(NS, Watched::Jobs, None);
+    mirror.note_trouble(NS, Watched::Blocked, refused);
+    assert_eq!(mirror.unsynced(), None, "nothing is decided by what is for people");
 }
 
 fn reason(mirror: &Mirror) -> Option<String> {
