@@ -12,6 +12,7 @@ mod finish;
 mod open_transactions;
 mod privileges;
 mod queue;
+mod ranges;
 mod report;
 mod retry;
 mod states;
