@@ -34,6 +34,9 @@ const RECONNECT_LAST: Duration = Duration::from_secs(10);
 /// `cancel_batch()` or `complete_item()`), and a rollback of it rings nothing: look again after this.
 const LOCKED_PAUSE: Duration = Duration::from_secs(1);
 
+/// No timer is armed for longer: tokio's reach two years. What is kept for a week must not wake the loop every day.
+const FAR: Duration = Duration::from_hours(24 * 365);
+
 /// Why the dispatcher gives up.
 #[derive(Debug, thiserror::Error)]
 pub enum DispatchError {
@@ -132,7 +135,7 @@ async fn session<E: Executors>(
 }
 
 fn far_future() -> Instant {
-    Instant::now() + Duration::from_secs(86_400)
+    Instant::now() + FAR
 }
 
 /// Observes, plans and applies until nothing is left to do now. Returns when to come back at the latest.
@@ -181,7 +184,7 @@ async fn observe(store: &impl Store, executor: &impl Executor) -> Result<Snapsho
 /// How long from `now` to `at`, both by the database's clock; a little later, never earlier.
 fn until(now: Timestamp, at: Timestamp) -> Duration {
     let ms = at.duration_since(now).as_millis().max(0);
-    Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX).min(86_400_000) + 1)
+    Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX).saturating_add(1)).min(FAR)
 }
 
 /// Says why work waits, once for each new reason.
