@@ -1,5 +1,7 @@
 //! The whole path, with local processes: commit, wake, claim, start, outcome.
 
+mod reporting;
+
 use std::time::Duration;
 
 use e2e::claps::{self, Kind};
