@@ -1,5 +1,10 @@
 //! The whole path on a real Kubernetes: commit, wake, claim, Job, Pod, outcome.
 
+mod disruptions;
+mod endings;
+mod health;
+mod on_cluster;
+mod silence;
 mod waiting;
 
 use std::collections::BTreeSet;
@@ -7,76 +12,15 @@ use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use e2e::claps::{self, CLAPS, Kind};
-use e2e::cluster::{Cluster, Namespace};
-use e2e::dispatcher::Dispatcher;
 use e2e::wait::until;
-use e2e::world::World;
 use serde_json::{Value, json};
+
+use crate::on_cluster::OnCluster;
 
 const SOON: Duration = Duration::from_secs(90);
 const LONG: Duration = Duration::from_secs(900);
 
 type Tested = Result<(), Box<dyn std::error::Error>>;
-
-/// A database that pods reach, a namespace, and what a dispatcher needs to serve both.
-struct OnCluster {
-    world: World,
-    cluster: Cluster,
-    namespace: Namespace,
-}
-
-impl OnCluster {
-    async fn new(test: &str) -> Result<Self, Box<dyn std::error::Error>> {
-        let cluster = Cluster::find()?;
-        let namespace = cluster.namespace(test)?;
-        let world = World::on_cluster(&test.replace('-', "_"), &cluster).await?;
-        Ok(Self { world, cluster, namespace })
-    }
-
-    fn dispatcher(&self) -> std::io::Result<Dispatcher> {
-        let namespace = format!("--namespace={}", self.namespace.name);
-        self.world.kubernetes_dispatcher(&self.cluster, &[&namespace])
-    }
-
-    async fn state(&self, batch: i64) -> Option<String> {
-        let row =
-            self.world.client.query_opt("SELECT state FROM pgbatch.batches WHERE id = $1", &[&batch]).await;
-        row.ok().flatten().map(|r| r.get(0))
-    }
-
-    async fn until_state(&self, batch: i64, wanted: &str, limit: Duration) {
-        until(&format!("batch {batch} to be {wanted}"), limit, async || {
-            self.state(batch).await.filter(|s| s == wanted)
-        })
-        .await;
-    }
-
-    async fn count(&self, sql: &str, batch: i64) -> i64 {
-        self.world.client.query_one(sql, &[&batch]).await.map_or(-1, |row| row.get(0))
-    }
-
-    async fn until_count(&self, what: &str, sql: &str, batch: i64, at_least: i64, limit: Duration) {
-        until(what, limit, async || Some(self.count(sql, batch).await).filter(|n| *n >= at_least)).await;
-    }
-
-    fn jobs(&self) -> Vec<Value> {
-        self.cluster.list(&self.namespace.name, "jobs").unwrap_or_default()
-    }
-
-    /// A queue whose container runs a shell line in the tool image.
-    async fn shell_queue(&self, name: &str, line: &str, options: &str) -> Result<(), tokio_postgres::Error> {
-        let template = json!({"spec": {"template": {"spec": {
-            "terminationGracePeriodSeconds": 1,
-            "containers": [{"name": "main", "image": "pgbatch/tool:dev", "imagePullPolicy": "Never",
-                            "command": ["/bin/sh", "-c", line]}]}}}});
-        let sql = format!("SELECT pgbatch.create_queue($1, $2{options})");
-        self.world.client.execute(&sql, &[&name, &template]).await.map(drop)
-    }
-
-    async fn enqueue(&self, queue: &str, item: Value) -> Result<i64, tokio_postgres::Error> {
-        Ok(self.world.client.query_one("SELECT pgbatch.enqueue($1, $2)", &[&queue, &item]).await?.get(0))
-    }
-}
 
 const ENDED_RUNS: &str = "SELECT count(*) FROM pgbatch.runs WHERE batch_id = $1 AND finished_at IS NOT NULL";
 const RUNNING_RUNS: &str = "SELECT count(*) FROM pgbatch.runs WHERE batch_id = $1 AND state = 'running'";

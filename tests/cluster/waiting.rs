@@ -4,30 +4,15 @@ use serde_json::{Value, json};
 
 use e2e::wait::until;
 
-use crate::{OnCluster, SOON, Tested};
+use crate::on_cluster::{OnCluster, Shape};
+use crate::{SOON, Tested};
 
 const WAITING: &str = "SELECT reason, message FROM pgbatch.runs WHERE batch_id = $1 AND state = 'starting'";
 const EXPLAINED: &str = "SELECT string_agg(words, E'\\n') FROM pgbatch.explain_item($1, 1)";
 
 impl OnCluster {
-    /// A queue of one idle container, with these further fields of the pod and of the container.
-    async fn queue_of(&self, name: &str, pod: Value, container: Value) -> Tested {
-        let mut main = json!({"name": "main", "image": "pgbatch/tool:dev", "imagePullPolicy": "Never",
-                              "command": ["/bin/sh", "-c", "exit 0"]});
-        let mut spec = json!({"terminationGracePeriodSeconds": 1});
-        for (object, more) in [(&mut main, container), (&mut spec, pod)] {
-            for (field, value) in more.as_object().into_iter().flatten() {
-                object[field] = value.clone();
-            }
-        }
-        spec["containers"] = json!([main]);
-        let template = json!({"spec": {"template": {"spec": spec}}});
-        self.world.client.execute("SELECT pgbatch.create_queue($1, $2)", &[&name, &template]).await?;
-        Ok(())
-    }
-
     /// Waits until the run of a batch has this reason, and these words, also in what `explain_item` says.
-    async fn until_waiting(&self, batch: i64, reason: &str, words: &str) -> Tested {
+    pub(crate) async fn until_waiting(&self, batch: i64, reason: &str, words: &str) -> Tested {
         until(&format!("{reason}: {words}"), SOON, async || {
             let row = self.world.client.query_opt(WAITING, &[&batch]).await.ok()??;
             let (now, message): (Option<String>, Option<String>) = (row.get(0), row.get(1));
@@ -56,9 +41,10 @@ impl OnCluster {
 #[tokio::test]
 async fn the_schedulers_and_the_kubelets_words() -> Tested {
     let on = OnCluster::new("no-start").await?;
-    on.queue_of("nowhere", json!({"nodeSelector": {"disk": "golden"}}), json!({})).await?;
-    let unknown = json!({"image": "pgbatch/nowhere:1", "imagePullPolicy": "IfNotPresent"});
-    on.queue_of("unknown", json!({}), unknown).await?;
+    let golden = json!({"nodeSelector": {"disk": "golden"}});
+    on.queue("nowhere", "exit 0", Shape { pod: golden, ..Shape::default() }).await?;
+    let image = json!({"image": "pgbatch/nowhere:1", "imagePullPolicy": "IfNotPresent"});
+    on.queue("unknown", "exit 0", Shape { container: image, ..Shape::default() }).await?;
     let _dispatcher = on.dispatcher()?;
     let (nowhere, unknown) =
         (on.enqueue("nowhere", json!({})).await?, on.enqueue("unknown", json!({})).await?);
@@ -76,7 +62,7 @@ async fn the_schedulers_and_the_kubelets_words() -> Tested {
 async fn a_quota_and_an_admission_in_the_api_servers_words() -> Tested {
     let on = OnCluster::new("refused").await?;
     let namespace = on.namespace.name.as_str();
-    on.queue_of("refused", json!({}), json!({})).await?;
+    on.shell_queue("refused", "exit 0", "").await?;
     let _dispatcher = on.dispatcher()?;
 
     on.quota(json!({"pods": "0"})).await?;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::repository;
 
@@ -81,15 +81,29 @@ impl Cluster {
     /// # Errors
     /// kubectl failed.
     pub fn apply(&self, manifest: &Value) -> io::Result<()> {
-        let mut kubectl = self
-            .command(&["apply", "--filename", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()?;
+        self.feed(&["apply", "--filename", "-"], manifest)
+    }
+
+    /// Evicts a pod as a drain does it.
+    ///
+    /// # Errors
+    /// kubectl failed.
+    pub fn evict(&self, namespace: &str, pod: &str) -> io::Result<()> {
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/eviction");
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": namespace}});
+        self.feed(&["create", "--raw", &path, "--filename", "-"], &eviction)
+    }
+
+    fn feed(&self, arguments: &[&str], manifest: &Value) -> io::Result<()> {
+        let mut kubectl = self.command(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
         if let Some(mut stdin) = kubectl.stdin.take() {
             stdin.write_all(manifest.to_string().as_bytes())?;
         }
-        if kubectl.wait()?.success() { Ok(()) } else { Err(io::Error::other("kubectl apply failed")) }
+        match kubectl.wait()?.success() {
+            true => Ok(()),
+            false => Err(io::Error::other(format!("kubectl {} failed", arguments.join(" ")))),
+        }
     }
 
     /// The objects of a kind in a namespace.
