@@ -161,6 +161,17 @@ impl Trial {
         .await;
     }
 
+    /// Waits until so many more runs have ended, or all.
+    pub(crate) async fn until_more_ended(&self, more: i64) {
+        let before = until("PostgreSQL to answer", LONG, async || self.ended().await).await;
+        let sql = format!(
+            "SELECT (SELECT count(*) >= {} FROM pgbatch.runs WHERE batch_id = $1 AND finished_at IS NOT NULL) \
+             OR (SELECT state = 'succeeded' FROM pgbatch.batches WHERE id = $1)",
+            before + more
+        );
+        self.until_true("more runs to end", &sql).await;
+    }
+
     /// Waits until a row of this query, in which `$1` is the batch, says true.
     pub(crate) async fn until_true(&self, what: &str, sql: &str) {
         until(what, LONG, async || self.ask(sql).await?.first()?.get::<_, bool>(0).then_some(())).await;

@@ -1,7 +1,7 @@
 //! PostgreSQL's disk is full for a while: with its log on the same disk, and elsewhere.
 
 use e2e::cluster::Cluster;
-use e2e::postgres::{Options, SUPERUSER, Server, SmallDisk};
+use e2e::postgres::{Options, SUPERUSER, Server, SmallDisk, Stop};
 use e2e::wait::until;
 use tokio_postgres::error::SqlState;
 
@@ -51,7 +51,7 @@ async fn a_full_disk_is_said_clearly_and_it_goes_on_when_there_is_room() -> Test
     let refused = refusal(&trial).await?;
     assert_eq!(*refused.code(), SqlState::DISK_FULL, "{refused}");
     assert!(refused.message().contains(FULL), "{refused}");
-    until_logged(&dispatcher, FULL, 2).await;
+    until_logged(&dispatcher, FULL, 6).await;
     server.fill_disk(false)?;
     trial.judge(1, Allowed::default()).await
 }
@@ -73,10 +73,10 @@ async fn a_full_disk_that_stops_the_log_stops_postgresql_until_there_is_room() -
         std::fs::read_to_string(server.log()).ok().filter(|log| log.contains("PANIC") && log.contains(FULL))
     });
     said.await;
-    until_logged(&dispatcher, "no session with PostgreSQL", 2).await;
+    until_logged(&dispatcher, "no session with PostgreSQL", 6).await;
     server.fill_disk(false)?;
     // It may have given up recovering, or be at it again and again.
-    server.stop(e2e::postgres::Stop::Immediate)?;
+    server.stop(Stop::Immediate)?;
     server.restart()?;
     trial.judge(1, Allowed::default()).await
 }

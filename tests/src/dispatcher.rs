@@ -76,11 +76,32 @@ impl Dispatcher {
     ///
     /// # Errors
     /// It cannot be waited for.
-    #[expect(unsafe_code, reason = "std sends no other signal than SIGKILL")]
     pub fn terminate(&mut self) -> io::Result<ExitStatus> {
-        // SAFETY: a signal to a child that has not been waited for, so the number is still its own.
-        unsafe { libc::kill(i32::try_from(self.child.id()).map_err(io::Error::other)?, libc::SIGTERM) };
+        self.signal(libc::SIGTERM)?;
         self.child.wait()
+    }
+
+    /// SIGSTOP: it does nothing any more, and knows nothing of it, until [`Dispatcher::thaw`].
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn freeze(&self) -> io::Result<()> {
+        self.signal(libc::SIGSTOP)
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn thaw(&self) -> io::Result<()> {
+        self.signal(libc::SIGCONT)
+    }
+
+    #[expect(unsafe_code, reason = "std sends no other signal than SIGKILL")]
+    fn signal(&self, signal: i32) -> io::Result<()> {
+        // SAFETY: to a child that has not been waited for, so the number is still its own.
+        unsafe { libc::kill(i32::try_from(self.child.id()).map_err(io::Error::other)?, signal) };
+        Ok(())
     }
 
     /// Whether it still runs.
