@@ -8,6 +8,7 @@ use pgbatch_core::state::RunState::{Failed, Succeeded};
 use serde_json::json;
 use tokio_postgres::Client;
 
+use crate::dice::Dice;
 use crate::support::{EPOCH, Tested, claim_one, enqueue, finish, observe, outcome, value, with_queue};
 
 const GATES: &str =
@@ -219,20 +220,6 @@ async fn it_reads_the_heads_of_a_queue_only() -> Tested {
     Ok(())
 }
 
-/// A small generator of numbers, the same in every run of the test.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-
-    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[usize::try_from(self.roll(of.len() as u64)).unwrap_or(0)]
-    }
-}
-
 fn planned(store: StoreView) -> Plan {
     let local_now = store.now;
     let executor = ExecutorView { synced: true, ..ExecutorView::default() };
@@ -348,7 +335,7 @@ async fn it_agrees_with_the_plan() -> Tested {
     let (_database, client) = led("").await?;
     let mut reasons: BTreeSet<&'static str> = BTreeSet::new();
     for seed in 0..WORLDS {
-        let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let mut dice = Dice::new(seed);
         make_world(&client, &mut dice).await?;
         for round in 0..ROUNDS {
             let store = observe(&client).await?;

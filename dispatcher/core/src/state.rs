@@ -1,6 +1,7 @@
-//! The states of batches, items and runs: one list each, and one table of transitions for runs.
+//! The states of batches, items and runs: one list each, and one table of transitions for the three.
 //!
-//! The SQL CHECK constraints name the same words; a test of the `e2e` crate compares both sides.
+//! The SQL CHECK constraints name the same words, `pgbatch.transitions()` and the README's section "States" are the same
+//! table; a test of the `e2e` crate compares all sides.
 
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +90,46 @@ impl BatchState {
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
+
+    /// Whether a batch is made in this state.
+    #[must_use]
+    pub const fn is_first(self) -> bool {
+        matches!(self, Self::Waiting | Self::Pending)
+    }
+
+    /// The transition table: forwards only, but for `retry_batch`, which makes a failed batch run again.
+    #[must_use]
+    pub const fn can_become(self, next: Self) -> bool {
+        match self {
+            Self::Waiting => matches!(next, Self::Pending | Self::Cancelled),
+            // Without items it succeeds as it is.
+            Self::Pending => matches!(next, Self::Running | Self::Succeeded | Self::Cancelled),
+            Self::Running => next.is_final(),
+            Self::Failed => matches!(next, Self::Running),
+            Self::Succeeded | Self::Cancelled => false,
+        }
+    }
+}
+
+impl ItemState {
+    /// Whether an item is made in this state.
+    #[must_use]
+    pub const fn is_first(self) -> bool {
+        matches!(self, Self::Pending)
+    }
+
+    /// The transition table: what a run takes it ends or gives back, and only `retry_batch` revives what failed.
+    #[must_use]
+    pub const fn can_become(self, next: Self) -> bool {
+        match self {
+            Self::Pending | Self::Retrying => matches!(next, Self::Running | Self::Cancelled),
+            Self::Running => {
+                matches!(next, Self::Retrying | Self::Succeeded | Self::Failed | Self::Cancelled)
+            }
+            Self::Failed => matches!(next, Self::Retrying),
+            Self::Succeeded | Self::Cancelled => false,
+        }
+    }
 }
 
 impl RunState {
@@ -96,6 +137,12 @@ impl RunState {
     #[must_use]
     pub const fn is_final(self) -> bool {
         !matches!(self, Self::Starting | Self::Running)
+    }
+
+    /// Whether a run is made in this state.
+    #[must_use]
+    pub const fn is_first(self) -> bool {
+        matches!(self, Self::Starting)
     }
 
     /// The transition table: `starting` and `running` may end in any way, and an end is for ever.
@@ -129,6 +176,23 @@ mod tests {
         }
         assert!(RunState::Starting.can_become(RunState::Running));
         assert!(!RunState::Running.can_become(RunState::Starting));
+    }
+
+    #[test]
+    fn of_what_has_ended_only_failures_are_revived() {
+        for (from, to) in
+            BatchState::ALL.iter().flat_map(|from| BatchState::ALL.iter().map(move |to| (*from, *to)))
+        {
+            let revived = (from, to) == (BatchState::Failed, BatchState::Running);
+            assert!(!from.is_final() || from.can_become(to) == revived, "{from} -> {to}");
+        }
+        for (from, to) in
+            ItemState::ALL.iter().flat_map(|from| ItemState::ALL.iter().map(move |to| (*from, *to)))
+        {
+            let ended = matches!(from, ItemState::Succeeded | ItemState::Failed | ItemState::Cancelled);
+            let revived = (from, to) == (ItemState::Failed, ItemState::Retrying);
+            assert!(!ended || from.can_become(to) == revived, "{from} -> {to}");
+        }
     }
 
     #[test]
