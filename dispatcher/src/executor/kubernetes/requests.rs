@@ -5,6 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::batch::v1::Job;
 use pgbatch_core::name::{RUN, selector};
 use pgbatch_core::snapshot::{RunId, Waiting};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::super::refusal::again_at;
@@ -13,6 +14,7 @@ use super::mirror::{Question, Target};
 use super::refusal::{Verdict, asks_for, verdict, why, words};
 use super::{Inner, JobApi};
 use crate::clock;
+use crate::store::silence;
 
 /// A plain request that takes longer will not be answered.
 const REQUEST_MAX: Duration = Duration::from_secs(30);
@@ -31,9 +33,17 @@ impl<A: JobApi> Inner<A> {
     /// Creates the Job of a run. Sent twice, it makes one Job: the second finds the name taken, with our token.
     pub(super) async fn create(&self, target: Target, job: Job) {
         let run = target.run;
+        let asked = Instant::now();
         let result = {
             let Ok(_permit) = self.in_flight.acquire().await else { return };
-            limited(self.api.create(&target.namespace, &job)).await
+            if asked.elapsed() > silence::UNACKNOWLEDGED_MAX {
+                // A dispatcher that was frozen, or cut off, may not lead any more; its successor may have had this run
+                // done and its Job removed, so not even the name would stop another one. The plan asks again, if it
+                // is still ours to do so.
+                Err(kube::Error::Service("it waited too long for its turn".into()))
+            } else {
+                limited(self.api.create(&target.namespace, &job)).await
+            }
         };
         let error = match result {
             Ok(()) => return self.update(|mirror| mirror.created(run)),
