@@ -55,13 +55,14 @@ test-process: build ## The whole path with local processes
 	cargo test -p e2e --test process
 
 test-cluster: build cluster images ## The whole path on the real cluster
+	@deploy/helm/tool.sh >/dev/null
 	PGBATCH_TEST_KUBECONFIG=$(CURDIR)/target/cluster/kubeconfig cargo test -p pgbatch-dispatcher --test kubernetes
 	cargo test -p e2e --test cluster -- --test-threads=1
 
 bench: build cluster images ## Insert to Job created, beside a bare POST of the same Job
 	cargo run --quiet -p e2e --bin bench
 
-lint: tools ## Format, clippy with warnings denied, cargo deny, shellcheck
+lint: tools ## Format, clippy with warnings denied, cargo deny, shellcheck, helm lint
 	@.ci/lint
 
 cluster: ## A real Kubernetes in a network namespace of its own; leaves target/cluster/kubeconfig

@@ -1,5 +1,6 @@
 //! The whole path on a real Kubernetes: commit, wake, claim, Job, Pod, outcome.
 
+mod chart;
 mod disruptions;
 mod endings;
 mod health;
@@ -191,13 +192,13 @@ async fn it_waits_for_the_api_server_and_goes_on() -> Tested {
     let mut dispatcher = on.dispatcher()?;
     let first = on.enqueue("patient", json!({})).await?;
     on.until_state(first, "succeeded", SOON).await;
-    on.cluster.api_server("kill")?;
+    on.cluster.component("kill", "kube-apiserver")?;
     let second = on.enqueue("patient", json!({})).await;
     let refused = until("a create to be refused", SOON, async || {
         dispatcher.logged().ok().filter(|log| log.contains("the Job cannot be created now"))
     });
     let told = tokio::time::timeout(SOON, refused).await;
-    on.cluster.api_server("start")?;
+    on.cluster.component("start", "kube-apiserver")?;
     told?;
     on.until_state(second?, "succeeded", SOON).await;
     let attempts = "SELECT count(*) FROM pgbatch.runs WHERE batch_id = $1";
