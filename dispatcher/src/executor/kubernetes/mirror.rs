@@ -54,6 +54,8 @@ struct Entry {
     started_at: Option<Timestamp>,
     job: Seen,
     terminal: Option<Terminal>,
+    /// A create request is under way. It may be carried out at any moment: also after a delete of what is there now.
+    create_sent: bool,
     stop_requested: bool,
     deleting: bool,
     pods_asked: Asked,
@@ -139,6 +141,7 @@ impl Mirror {
         };
         let entry = Entry {
             token: target.token.clone(),
+            create_sent: true,
             refusals,
             waiting,
             ..Entry::new(queue, &target.namespace, &target.name, Seen::NotYet)
@@ -188,7 +191,22 @@ impl Mirror {
         });
     }
 
-    /// A stop is about to be sent to the returned target.
+    /// The create request was answered, in whatever way. A stop that waited for it is about to be sent to the returned
+    /// target.
+    pub(super) fn end_create(&mut self, run: RunId) -> Option<Target> {
+        let entry = self.runs.get_mut(&run)?;
+        entry.create_sent = false;
+        if entry.job == Seen::Gone && entry.terminal.is_none() {
+            // Of which Job was that: of this one, or of an earlier one whose name was then free for this?
+            (entry.job, entry.phase, entry.stop_requested) = (Seen::NotYet, JobPhase::Creating, false);
+            self.questions.push(Question::Exists(run));
+            return None;
+        }
+        if entry.stop_requested { self.target(run) } else { None }
+    }
+
+    /// A stop is about to be sent to the returned target; none: it waits for the answer to a create request, or there is
+    /// nothing left to stop.
     pub(super) fn stop(&mut self, run: RunId) -> Option<Target> {
         self.edit(run, |entry| {
             entry.stop_requested = true;
@@ -197,6 +215,9 @@ impl Mirror {
                 entry.phase = JobPhase::Creating;
             }
         });
+        if self.runs.get(&run).is_some_and(|entry| entry.create_sent) {
+            return None;
+        }
         self.target(run)
     }
 
@@ -293,6 +314,10 @@ impl Mirror {
             return;
         }
         self.edit(run, |entry| {
+            // Another Job than the one that was stopped.
+            if matches!(&entry.job, Seen::There { uid: known } if *known != uid) || entry.job == Seen::Gone {
+                (entry.stop_requested, entry.pods_asked) = (false, Asked::No);
+            }
             entry.job = Seen::There { uid };
             entry.deleting = deleting;
             entry.terminal = terminal;
@@ -338,6 +363,7 @@ impl Entry {
             started_at: None,
             job,
             terminal: None,
+            create_sent: false,
             stop_requested: false,
             deleting: false,
             pods_asked: Asked::No,

@@ -18,7 +18,7 @@ use crate::store::silence;
 
 /// A plain request that takes longer will not be answered.
 const REQUEST_MAX: Duration = Duration::from_secs(30);
-/// How often a question whose answer is only details is asked.
+/// How often a question is asked whose answer is only details.
 const QUESTION_TRIES_MAX: u32 = 5;
 
 /// A request without an answer in time is one that the network lost.
@@ -45,17 +45,25 @@ impl<A: JobApi> Inner<A> {
                 limited(self.api.create(&target.namespace, &job)).await
             }
         };
-        let error = match result {
-            Ok(()) => return self.update(|mirror| mirror.created(run)),
-            Err(error) => error,
-        };
-        match verdict(&error) {
-            Verdict::NameTaken => self.resolve_taken(&target).await,
-            Verdict::Later(at_least) => self.refuse(run, &error, at_least),
+        match result {
+            Ok(()) => self.update(|mirror| mirror.created(run)),
+            Err(error) => self.resolve(&target, &error).await,
+        }
+        let mut to_stop = None;
+        self.update(|mirror| to_stop = mirror.end_create(run));
+        if let Some(target) = to_stop {
+            self.delete(target).await;
+        }
+    }
+
+    async fn resolve(&self, target: &Target, error: &kube::Error) {
+        match verdict(error) {
+            Verdict::NameTaken => self.resolve_taken(target).await,
+            Verdict::Later(at_least) => self.refuse(target.run, error, at_least),
             Verdict::Never => {
-                let message = words(&error);
+                let message = words(error);
                 warn!(namespace = target.namespace, message, "the Job was rejected");
-                self.update(|mirror| mirror.reject(run, clock::now(), "JobRejected", message));
+                self.update(|mirror| mirror.reject(target.run, clock::now(), "JobRejected", message));
             }
         }
     }
@@ -137,12 +145,9 @@ impl<A: JobApi> Inner<A> {
                 self.try_answer(&question).await
             };
             let Err(error) = result else { return };
-            if tries == QUESTION_TRIES_MAX {
+            if tries >= QUESTION_TRIES_MAX && self.mirror().give_up(&question) {
                 warn!(error = words(&error), ?question, "no answer from the API server");
-                if let Question::Pods(run) = question {
-                    self.update(|mirror| mirror.answer_pods(run, vec![]));
-                }
-                return;
+                return self.update(|_| {});
             }
             self.pause(tries, &error).await;
         }
@@ -150,16 +155,16 @@ impl<A: JobApi> Inner<A> {
 
     async fn try_answer(&self, question: &Question) -> kube::Result<()> {
         let (Question::Pods(run) | Question::Exists(run)) = *question;
-        let Some(target) = self.mirror().target(run) else { return Ok(()) };
+        let Some((namespace, name)) = self.mirror().place(run) else { return Ok(()) };
         match question {
             Question::Pods(_) => {
                 let ours = format!("{},{RUN}={run}", selector(&self.installation));
-                let pods = limited(self.api.list_pods(&target.namespace, &ours)).await?;
+                let pods = limited(self.api.list_pods(&namespace, &ours)).await?;
                 let facts = pods.iter().filter_map(PodFacts::of).collect();
                 self.update(|mirror| mirror.answer_pods(run, facts));
             }
             Question::Exists(_) => {
-                let job = limited(self.api.get(&target.namespace, &target.name)).await?;
+                let job = limited(self.api.get(&namespace, &name)).await?;
                 self.update(|mirror| mirror.read(run, job.as_ref().and_then(JobFacts::of)));
             }
         }

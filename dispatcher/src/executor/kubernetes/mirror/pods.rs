@@ -6,7 +6,7 @@ use pgbatch_core::name::job_name;
 use pgbatch_core::snapshot::{JobPhase, RunId};
 
 use super::super::facts::PodFacts;
-use super::{Asked, Entry, Mirror, Seen};
+use super::{Asked, Entry, Mirror, Question, Seen};
 
 impl Mirror {
     /// A list of pods begins.
@@ -16,7 +16,7 @@ impl Mirror {
         known.ended_before_pods = self
             .runs
             .iter()
-            .filter(|(_, entry)| entry.namespace == namespace && entry.terminal.is_some())
+            .filter(|(_, entry)| entry.namespace == namespace && entry.has_no_new_pods())
             .map(|(run, _)| *run)
             .collect();
     }
@@ -65,7 +65,8 @@ impl Mirror {
         });
         for (run, queue) in orphans {
             let name = job_name(&queue, run);
-            self.runs.insert(run, Entry::new(&queue, namespace, &name, Seen::Gone));
+            let pods_asked = Asked::Answered;
+            self.runs.insert(run, Entry { pods_asked, ..Entry::new(&queue, namespace, &name, Seen::Gone) });
         }
     }
 
@@ -100,5 +101,28 @@ impl Mirror {
             self.apply_pod(pod);
         }
         self.edit(run, |entry| entry.pods_asked = Asked::Answered);
+    }
+
+    /// There is no answer to a question. False: nothing goes on without one. Whether a Job is there, or a pod of one that
+    /// is gone, decides whether its items are free; how a Job ended that has, does not.
+    pub(in super::super) fn give_up(&mut self, question: &Question) -> bool {
+        let Question::Pods(run) = *question else { return false };
+        if self.runs.get(&run).is_some_and(|entry| entry.terminal.is_none()) {
+            return false;
+        }
+        self.answer_pods(run, vec![]);
+        true
+    }
+
+    /// The namespace and the name of a run's Job, be it there or gone.
+    pub(in super::super) fn place(&self, run: RunId) -> Option<(String, String)> {
+        self.runs.get(&run).map(|entry| (entry.namespace.clone(), entry.name.clone()))
+    }
+}
+
+impl Entry {
+    /// Its Job has ended or is gone, and no request of ours may create another.
+    fn has_no_new_pods(&self) -> bool {
+        self.terminal.is_some() || self.job == Seen::Gone && !self.create_sent
     }
 }

@@ -78,11 +78,8 @@ impl Entry {
         let going = if self.started_at.is_some() { JobPhase::Running } else { JobPhase::Pending };
         self.phase = match (&self.job, &self.terminal) {
             (Seen::NotYet, _) => return Pods::Enough,
-            // Its items are not free for another run before the last pod has ended.
-            (Seen::Gone, _) if pods().any(|pod| pod.live) => going,
-            (Seen::Gone, _) => JobPhase::Gone,
-            (Seen::There { .. }, None) => going,
-            (Seen::There { .. }, Some(terminal)) => {
+            // Its fate is known, and stays so when the Job goes.
+            (Seen::There { .. } | Seen::Gone, Some(terminal)) => {
                 let told = pods().any(|pod| pod.tells(terminal.succeeded));
                 if !told && self.pods_asked != Asked::Answered {
                     self.phase = going;
@@ -90,6 +87,16 @@ impl Entry {
                 }
                 JobPhase::Ended(fate::ending(terminal, pods()))
             }
+            (Seen::There { .. }, None) => going,
+            // Its items are not free for another run before the last pod has ended, and while another Job of this name
+            // may come up.
+            (Seen::Gone, None) if self.create_sent || pods().any(|pod| pod.live) => going,
+            // The watch of pods may be behind that of Jobs: one that it has not shown yet may run.
+            (Seen::Gone, None) if self.pods_asked != Asked::Answered => {
+                self.phase = going;
+                return Pods::Missing;
+            }
+            (Seen::Gone, None) => JobPhase::Gone,
         };
         Pods::Enough
     }

@@ -2,6 +2,8 @@ use super::super::facts::{ContainerEnd, ContainerFacts, IMAGE_PULL};
 use super::super::job_api::Watched;
 use super::*;
 
+mod gone;
+
 const NS: &str = "batch";
 const RUN: RunId = 7;
 
@@ -87,9 +89,15 @@ fn relist(mirror: &mut Mirror, jobs: &[JobFacts], pods: &[PodFacts]) {
 fn with_job() -> Mirror {
     let mut mirror = synced();
     assert!(mirror.begin(&target("t"), "q"));
-    mirror.created(RUN);
+    create(&mut mirror);
     mirror.apply_job(job(None));
     mirror
+}
+
+/// The create request succeeds.
+fn create(mirror: &mut Mirror) {
+    mirror.created(RUN);
+    assert_eq!(mirror.end_create(RUN), None);
 }
 
 fn view(mirror: &Mirror) -> JobView {
@@ -170,87 +178,6 @@ fn the_first_list_of_pods_answers_for_the_jobs_that_ended_before() {
 }
 
 #[test]
-fn added_then_deleted_is_gone() {
-    let mut mirror = with_job();
-    mirror.delete_job(&job(None));
-    assert_eq!(phase(&mirror), JobPhase::Gone);
-    mirror.forget(RUN);
-    assert!(mirror.view().jobs.is_empty());
-}
-
-#[test]
-fn a_run_is_not_over_before_its_last_pod() {
-    let mut mirror = with_job();
-    mirror.apply_pod(pod(Some(None)));
-    mirror.stop(RUN);
-    mirror.delete_job(&job(None));
-    assert_eq!((phase(&mirror), view(&mirror).stopping), (JobPhase::Running, true));
-    mirror.delete_pod(pod(Some(Some(143))));
-    assert_eq!(phase(&mirror), JobPhase::Gone);
-}
-
-#[test]
-fn pods_without_a_job_are_found_again() {
-    let mut mirror = synced();
-    relist(&mut mirror, &[], &[pod(Some(None))]);
-    assert_eq!((phase(&mirror), view(&mirror).stopping), (JobPhase::Running, true));
-    relist(&mut mirror, &[], &[]);
-    assert_eq!(phase(&mirror), JobPhase::Gone);
-}
-
-#[test]
-fn an_end_that_is_not_recorded_outlives_its_job() {
-    let mut mirror = with_job();
-    mirror.apply_pod(pod(Some(Some(0))));
-    mirror.apply_job(job(Some(true)));
-    mirror.delete_job(&job(Some(true)));
-    assert!(ending(&mirror).succeeded);
-    mirror.forget(RUN);
-    assert!(mirror.view().jobs.is_empty());
-}
-
-#[test]
-fn a_list_tells_what_is_gone() {
-    let mut mirror = with_job();
-    relist(&mut mirror, &[job(None)], &[]);
-    assert_eq!(phase(&mirror), JobPhase::Pending);
-    relist(&mut mirror, &[], &[]);
-    assert_eq!(phase(&mirror), JobPhase::Gone);
-}
-
-#[test]
-fn a_create_that_is_younger_than_the_list_is_not_gone() {
-    let mut mirror = synced();
-    mirror.begin(&target("t"), "q");
-    mirror.begin_jobs(NS);
-    mirror.end_jobs(NS);
-    assert_eq!((phase(&mirror), mirror.take_questions()), (JobPhase::Creating, vec![]), "not answered");
-    mirror.begin_jobs(NS);
-    mirror.created(RUN);
-    mirror.end_jobs(NS);
-    assert_eq!(phase(&mirror), JobPhase::Creating, "answered while the list was under way");
-    assert_eq!(mirror.take_questions(), [Question::Exists(RUN)]);
-    mirror.begin_jobs(NS);
-    mirror.end_jobs(NS);
-    assert_eq!(phase(&mirror), JobPhase::Gone, "answered before the list");
-}
-
-#[test]
-fn whether_a_created_job_is_still_there_is_answered() {
-    for (job, expected) in [(Some(job(None)), JobPhase::Pending), (None, JobPhase::Gone)] {
-        let mut mirror = synced();
-        mirror.begin(&target("t"), "q");
-        mirror.created(RUN);
-        mirror.read(RUN, job);
-        assert_eq!(phase(&mirror), expected);
-    }
-    // The watch was faster: an answer from before changes nothing.
-    let mut mirror = with_job();
-    mirror.read(RUN, None);
-    assert_eq!(phase(&mirror), JobPhase::Pending);
-}
-
-#[test]
 fn a_refused_start_can_be_tried_again_or_stopped() {
     let mut mirror = synced();
     mirror.begin(&target("t"), "q");
@@ -258,11 +185,13 @@ fn a_refused_start_can_be_tried_again_or_stopped() {
     assert_eq!(phase(&mirror), JobPhase::Refused { again_at: at(1) });
     assert!(mirror.begin(&target("t"), "q"));
     mirror.refuse(RUN, waits("QuotaExceeded"), |refusals| at(refusals.into()));
+    assert_eq!(mirror.end_create(RUN), None);
     assert_eq!(phase(&mirror), JobPhase::Refused { again_at: at(2) }, "refusals in a row count");
     let asked = mirror.stop(RUN).unwrap();
     assert_eq!((asked.uid, asked.token.as_deref()), (None, Some("t")));
     assert_eq!(phase(&mirror), JobPhase::Creating, "until the delete is answered");
     mirror.read(RUN, None);
+    mirror.answer_pods(RUN, vec![]);
     assert_eq!(phase(&mirror), JobPhase::Gone);
 }
 
