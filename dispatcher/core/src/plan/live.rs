@@ -74,7 +74,7 @@ impl Seen<'_> {
                 let state = match ending.succeeded {
                     true => RunState::Succeeded,
                     false if self.live.cancel => RunState::Cancelled,
-                    false if job.stopping && self.is_over_time() => RunState::TimedOut,
+                    false if job.stopping && self.ended_over_time(ending) => RunState::TimedOut,
                     false => RunState::Failed,
                 };
                 let disrupted = ending.disrupted && state == RunState::Failed;
@@ -121,6 +121,11 @@ impl Seen<'_> {
 
     fn is_over_time(&self) -> bool {
         self.deadline().is_some_and(|deadline| deadline <= self.now)
+    }
+
+    /// Whether it had its time: one that failed by itself before, and was seen too late, did not.
+    fn ended_over_time(&self, ending: &Ending) -> bool {
+        self.deadline().is_some_and(|deadline| deadline <= ending.finished_at.unwrap_or(self.now))
     }
 
     /// The Job is gone and nobody saw how it ended: by our own stop, or by another hand.

@@ -257,6 +257,7 @@ fn every_end_of_a_job_has_its_state() {
         (ended(true, now()), true, false, RunState::Succeeded),
         (ended(false, now()), true, true, RunState::Cancelled),
         (ended(false, now()), false, true, RunState::TimedOut),
+        (ended(false, after_s(-2)), false, true, RunState::Failed),
         (JobPhase::Gone, true, true, RunState::Cancelled),
         (JobPhase::Gone, false, true, RunState::TimedOut),
     ];
