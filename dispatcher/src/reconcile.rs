@@ -102,7 +102,10 @@ async fn session<E: Executors>(
 ) -> Result<(), DispatchError> {
     let store = database.lead(health).await?;
     let executor = match executor {
-        Some((installation, executor)) if installation == store.installation() => executor,
+        Some((installation, executor)) if installation == store.installation() => {
+            executor.begin_session();
+            &*executor
+        }
         Some(_) => return Err(DispatchError::OtherDatabase),
         None => {
             let made = executors.open(store.installation()).await?;

@@ -42,6 +42,10 @@ pub trait Executor: Send + Sync {
     /// One word for the log.
     fn kind(&self) -> &'static str;
 
+    /// Another session with PostgreSQL begins. Others may have led since the last one, and what came of theirs may not
+    /// have been seen: a run of theirs that is not in the view must not count as gone.
+    fn begin_session(&mut self) {}
+
     /// Starts a run. Returns at once; idempotent by the run's name, so a second start finds the first one's Job.
     fn start(&self, spec: RunSpec);
 
@@ -109,6 +113,14 @@ impl Executor for AnyExecutor {
         match self {
             Self::Kubernetes(executor) => executor.kind(),
             Self::Process(_) => "process",
+        }
+    }
+
+    fn begin_session(&mut self) {
+        match self {
+            Self::Kubernetes(executor) => executor.begin_session(),
+            // Local processes are seen at once.
+            Self::Process(_) => {}
         }
     }
 

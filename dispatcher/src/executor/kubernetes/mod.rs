@@ -80,7 +80,7 @@ pub struct Kubernetes<A: JobApi = ApiServer> {
 
 /// What the executor, its watches and its requests share.
 struct Inner<A> {
-    api: A,
+    api: Arc<A>,
     installation: String,
     mirror: Mutex<Mirror>,
     changed: Notify,
@@ -150,6 +150,10 @@ impl<A: JobApi> Kubernetes<A> {
     /// Begins to watch `namespace`, where the runs of queues that name none go. Waits for no answer.
     #[must_use]
     pub fn new(api: A, namespace: String, context: ManifestContext) -> Self {
+        Self::begin(Arc::new(api), namespace, context)
+    }
+
+    fn begin(api: Arc<A>, namespace: String, context: ManifestContext) -> Self {
         let tasks = Arc::new(Tasks::default());
         let inner = Arc::new_cyclic(|myself| Inner {
             api,
@@ -200,6 +204,12 @@ impl<A: JobApi> Executor for Kubernetes<A> {
 
     fn unsynced(&self) -> Option<String> {
         self.inner.mirror().unsynced()
+    }
+
+    /// A watch that fell silent would be behind what others did: everything is listed anew.
+    fn begin_session(&mut self) {
+        let api = Arc::clone(&self.inner.api);
+        *self = Self::begin(api, self.namespace.clone(), self.context.clone());
     }
 
     fn start(&self, spec: RunSpec) {
