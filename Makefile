@@ -12,10 +12,11 @@ export EXECUTOR KEEP
 TARGET := x86_64-unknown-linux-gnu
 
 .PHONY: help tools build dispatcher extension install demo test test-core test-sql test-process test-cluster \
+	test-faults test-faults-short \
 	bench lint cluster cluster-down images
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 tools: ## Install what is missing (as root), or say the one line that does
 	@pg_extension/tools.sh
@@ -44,6 +45,7 @@ test: tools ## Everything, cheapest first
 	@$(MAKE) --no-print-directory test-sql
 	@$(MAKE) --no-print-directory test-process
 	@$(MAKE) --no-print-directory test-cluster
+	@$(MAKE) --no-print-directory test-faults-short
 
 test-core: ## Decisions and adapters without services: seconds
 	cargo test --workspace --exclude pgbatch-extension --exclude e2e
@@ -58,6 +60,15 @@ test-cluster: build cluster images ## The whole path on the real cluster
 	@deploy/helm/tool.sh >/dev/null
 	PGBATCH_TEST_KUBECONFIG=$(CURDIR)/target/cluster/kubeconfig cargo test -p pgbatch-dispatcher --test kubernetes
 	cargo test -p e2e --test cluster -- --test-threads=1
+
+# Of the faults, the most telling. A line of the table for each is added to target/tests/faults.txt.
+SHORT_FAULTS := history killed_dispatcher stopped_immediately parted_from
+
+test-faults-short: build cluster images ## A few faults, with small batches: three minutes
+	PGBATCH_FAULT_ITEMS=40 cargo test -p e2e --test faults -- --test-threads=1 --nocapture $(SHORT_FAULTS)
+
+test-faults: build cluster images ## Every fault, with batches of 200 items: half an hour
+	cargo test -p e2e --test faults -- --test-threads=1 --nocapture
 
 bench: build cluster images ## Insert to Job created, beside a bare POST of the same Job
 	cargo run --quiet -p e2e --bin bench
