@@ -3,7 +3,7 @@
 -- Parameters:  name  which queue; the others as for create_queue, NULL = unchanged. Giving job_template to a queue of
 --              SQL makes it one of Jobs, and the other way round.
 -- Errors:      22023 for a bad argument, 42704 for an unknown queue or limit
--- Locks:       the queue's row; with retain, the rows of its ended batches
+-- Locks:       the queue's row; with another retain or max_starts_per, the rows of its ended batches
 -- Writes:      queue, batch
 CREATE FUNCTION pgbatch.alter_queue(
     name text, job_template jsonb DEFAULT NULL, sql text DEFAULT NULL,
@@ -43,21 +43,36 @@ BEGIN
     q.keep_succeeded := coalesce(keep_succeeded, q.keep_succeeded);
     q.keep_failed := coalesce(keep_failed, q.keep_failed);
     q.retain := coalesce(retain, q.retain);
-    PERFORM pgbatch.check_queue(q);
+    PERFORM pgbatch.store_queue(q);
+END
+$$;
+COMMENT ON FUNCTION pgbatch.alter_queue IS 'Changes settings of a queue; NULL = unchanged';
 
+-- pgbatch.store_queue: checks and writes the settings of a queue that there is.
+--
+-- Parameters:  q  the row as it is to be; the caller has locked it, and the table against drop_limit()
+-- Errors:      22023, one for the first problem found; 42704 for an unknown limit
+-- Locks:       where retain or max_starts_per changes, the rows of its ended batches
+-- Writes:      queue, batch
+CREATE FUNCTION pgbatch.store_queue(q pgbatch.queue) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    old pgbatch.queue;
+BEGIN
+    PERFORM pgbatch.check_queue(q);
+    SELECT o.* INTO old FROM pgbatch.queue o WHERE o.name = q.name;
     UPDATE pgbatch.queue changed SET
         job_template = q.job_template, sql = q.sql,
-        max_parallel = q.max_parallel, limit_name = q.limit_name, items_per_run = q.items_per_run, max_attempts = q.max_attempts,
-        retry_backoff = q.retry_backoff, retry_backoff_max = q.retry_backoff_max,
+        max_parallel = q.max_parallel, limit_name = q.limit_name, items_per_run = q.items_per_run,
+        max_attempts = q.max_attempts, retry_backoff = q.retry_backoff, retry_backoff_max = q.retry_backoff_max,
         run_timeout = q.run_timeout, namespace = q.namespace, priority = q.priority,
         max_per_key = q.max_per_key, max_starts = q.max_starts, max_starts_per = q.max_starts_per,
         keep_succeeded = q.keep_succeeded, keep_failed = q.keep_failed, retain = q.retain
     WHERE changed.name = q.name;
-    IF num_nonnulls(retain, max_starts_per) > 0 THEN
+    IF (q.retain, q.max_starts_per) <> (old.retain, old.max_starts_per) THEN
         UPDATE pgbatch.batch b SET expires_at = pgbatch.expiry(b.queue, b.finished_at)
         WHERE b.queue = q.name AND b.finished_at IS NOT NULL;
     END IF;
     PERFORM pgbatch.ring();
 END
 $$;
-COMMENT ON FUNCTION pgbatch.alter_queue IS 'Changes settings of a queue; NULL = unchanged';

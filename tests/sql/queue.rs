@@ -94,3 +94,44 @@ async fn a_queue_without_work_is_observed_when_asked_for() -> Tested {
     assert_eq!(view.queues.iter().map(|q| q.name.as_str()).collect::<Vec<_>>(), ["q"]);
     Ok(())
 }
+
+/// Every setting there is: a new one is forgotten here no more than in the list of the HINT.
+#[tokio::test]
+async fn each_setting_can_be_reset_to_its_default() -> Tested {
+    let (_database, client) = with_queue(
+        ", max_parallel => 77, items_per_run => 7, max_attempts => 7, retry_backoff => '7 s', retry_backoff_max => '7 h',
+         run_timeout => '7 s', namespace => 'seven', priority => 7, max_per_key => 7, max_starts => 7,
+         max_starts_per => '7 s', keep_succeeded => 7, keep_failed => 7, retain => '77 days'",
+    )
+    .await?;
+    client
+        .batch_execute(
+            "SELECT pgbatch.create_limit('l', 7), pgbatch.alter_queue('q', limit_name => 'l'),
+                 pgbatch.create_queue('fresh', sql => 'SELECT 1')",
+        )
+        .await?;
+    let differing = "SELECT key FROM pgbatch.queue q, jsonb_each(to_jsonb(q)) e
+        WHERE name = 'q' AND value <> (SELECT to_jsonb(f) -> key FROM pgbatch.queue f WHERE f.name = 'fresh')
+            AND key NOT IN ('name', 'created_at') ORDER BY key";
+    let settings: Vec<String> = client.query(differing, &[]).await?.iter().map(|row| row.get(0)).collect();
+    let error = refused(client.batch_execute("SELECT pgbatch.reset_queue('q', 'sql')").await)?;
+    assert_eq!((error.code().code(), error.message()), ("22023", "setting is invalid: 'sql'"));
+    let hint = error.hint().unwrap_or_default().trim_start_matches("One of ").trim_end_matches('.');
+    let mut listed: Vec<_> = hint.split(", ").map(str::to_owned).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, settings);
+    for (n, setting) in settings.iter().enumerate() {
+        client.execute("SELECT pgbatch.reset_queue('q', $1)", &[setting]).await?;
+        assert_eq!(client.query(differing, &[]).await?.len(), settings.len() - n - 1, "{setting}");
+    }
+    client.batch_execute("SELECT pgbatch.drop_limit('l')").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_default_that_does_not_fit_the_other_settings_is_refused() -> Tested {
+    let (_database, client) = with_queue(", retry_backoff => '2 h', retry_backoff_max => '3 h'").await?;
+    let error = refused(client.batch_execute("SELECT pgbatch.reset_queue('q', 'retry_backoff_max')").await)?;
+    assert_eq!(error.message(), "retry_backoff_max must be from 02:00:00 to 100 years, not 01:00:00");
+    Ok(())
+}
