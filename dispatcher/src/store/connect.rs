@@ -107,17 +107,18 @@ impl DatabaseUrl {
     /// Hosts, port and database: enough to know which server is meant, and nothing secret.
     #[must_use]
     pub fn target(&self) -> String {
+        let mut ports = self.config.get_ports().iter().copied().cycle();
         let hosts: Vec<String> = self
             .config
             .get_hosts()
             .iter()
-            .map(|h| match h {
-                Host::Tcp(name) => name.clone(),
-                Host::Unix(path) => path.display().to_string(),
+            .map(|host| (host, ports.next().unwrap_or(5432)))
+            .map(|(host, port)| match host {
+                Host::Tcp(name) => format!("{name}:{port}"),
+                Host::Unix(path) => format!("{}:{port}", path.display()),
             })
             .collect();
-        let port = self.config.get_ports().first().copied().unwrap_or(5432);
-        format!("{}:{port}/{}", hosts.join(","), self.config.get_dbname().unwrap_or_default())
+        format!("{}/{}", hosts.join(","), self.config.get_dbname().unwrap_or_default())
     }
 }
 
@@ -196,6 +197,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use tokio_postgres::config::TargetSessionAttrs;
+
     use super::*;
 
     #[test]
@@ -215,6 +218,16 @@ mod tests {
         assert_eq!(url.config.get_ssl_mode(), SslMode::Require);
         assert_eq!(url.root_certificates, Some(PathBuf::from("/etc/ca.pem")));
         assert_eq!(url.config.get_options(), Some("-csearch_path=public"));
+    }
+
+    #[test]
+    fn several_hosts_of_which_the_one_that_writes_is_taken() {
+        let url: DatabaseUrl =
+            "postgres://app@one:5433,two:5434/shop?target_session_attrs=read-write".parse().unwrap();
+        assert_eq!(url.target(), "one:5433,two:5434/shop");
+        assert_eq!(url.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        let one_port: DatabaseUrl = "host=one,two port=6432 dbname=shop".parse().unwrap();
+        assert_eq!(one_port.target(), "one:6432,two:6432/shop");
     }
 
     #[test]
