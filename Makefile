@@ -11,7 +11,7 @@ export EXECUTOR KEEP
 
 TARGET := x86_64-unknown-linux-gnu
 
-.PHONY: help tools build dispatcher extension install demo test test-core test-sql test-process test-cluster \
+.PHONY: help tools build dispatcher extension install demo test test-core test-sql test-pg18 test-process test-cluster \
 	test-faults test-faults-short \
 	bench lint cluster cluster-down images
 
@@ -43,6 +43,7 @@ endif
 test: tools ## Everything, cheapest first
 	@$(MAKE) --no-print-directory test-core
 	@$(MAKE) --no-print-directory test-sql
+	@$(MAKE) --no-print-directory test-pg18
 	@$(MAKE) --no-print-directory test-process
 	@$(MAKE) --no-print-directory test-cluster
 	@$(MAKE) --no-print-directory test-faults-short
@@ -52,6 +53,9 @@ test-core: ## Decisions and adapters without services: seconds
 
 test-sql: build ## SQL functions and races against a private PostgreSQL
 	cargo test -p e2e --test sql
+
+test-pg18: tools ## The same on PostgreSQL 18
+	@tests/postgres18.sh
 
 test-process: build ## The whole path with local processes
 	cargo test -p e2e --test process
