@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use e2e::cluster::{Cluster, Namespace};
 use e2e::dispatcher::{Dispatcher, Options};
-use e2e::network::Netns;
-use e2e::postgres::OWNER;
+use e2e::network::{Link, Netns};
+use e2e::postgres::{OWNER, Server};
 use e2e::wait::until;
 use e2e::world::World;
 use serde_json::{Value, json};
@@ -36,10 +36,25 @@ pub(crate) struct Shape<'a> {
 impl OnCluster {
     pub(crate) async fn new(test: &str) -> Result<Self, Box<dyn std::error::Error>> {
         let cluster = Cluster::find()?;
-        let namespace = cluster.namespace(test)?;
         let world = World::on_cluster(&test.replace('-', "_"), &cluster).await?;
+        Self::with(test, cluster, world)
+    }
+
+    /// As [`OnCluster::new`], with a database on a server of the test's own, which pods do not reach.
+    pub(crate) async fn on_server(test: &str, server: &Server) -> Result<Self, Box<dyn std::error::Error>> {
+        Self::with(test, Cluster::find()?, World::on(&test.replace('-', "_"), server).await?)
+    }
+
+    fn with(test: &str, cluster: Cluster, world: World) -> Result<Self, Box<dyn std::error::Error>> {
         std::fs::create_dir_all(world.dir.join("record"))?;
-        Ok(Self { world, cluster, namespace })
+        Ok(Self { namespace: cluster.namespace(test)?, world, cluster })
+    }
+
+    /// A cable between the cluster and a host of a dispatcher's own: from there it reaches the API server.
+    pub(crate) fn link<'a>(&self, hub: &'a Netns, host: &'a Netns) -> io::Result<Link<'a>> {
+        let link = Link::between(hub, host)?;
+        link.route_to(self.cluster.node_ip().parse().map_err(io::Error::other)?)?;
+        Ok(link)
     }
 
     pub(crate) fn dispatcher(&self) -> io::Result<Dispatcher> {

@@ -116,17 +116,16 @@ impl Cluster {
         Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
     }
 
-    /// Starts or stops the API server alone.
+    /// Starts, stops or kills one component alone, e.g. `kube-apiserver`.
     ///
     /// # Errors
     /// The script failed.
-    pub fn api_server(&self, verb: &str) -> io::Result<()> {
+    pub fn component(&self, verb: &str, component: &str) -> io::Result<()> {
         let script = repository().join("tests/kubernetes/component.sh");
-        let status = Command::new(script).args([verb, "kube-apiserver"]).stdout(Stdio::null()).status()?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(io::Error::other(format!("component.sh {verb}: {status}")))
+        let status = Command::new(script).args([verb, component]).stdout(Stdio::null()).status()?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(io::Error::other(format!("component.sh {verb} {component}: {status}"))),
         }
     }
 
