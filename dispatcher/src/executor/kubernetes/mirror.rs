@@ -386,13 +386,18 @@ impl Entry {
         self.job == Seen::Gone && matches!(self.phase, JobPhase::Pending | JobPhase::Running)
     }
 
+    /// Its Job has ended, and its pods have yet to say how: to delete it now would silence them.
+    fn is_ending(&self) -> bool {
+        self.terminal.is_some() && matches!(self.phase, JobPhase::Pending | JobPhase::Running)
+    }
+
     fn view(&self, run: RunId) -> JobView {
         JobView {
             run,
             queue: self.queue.clone(),
             phase: self.phase.clone(),
             started_at: self.started_at,
-            stopping: self.stop_requested || self.deleting || self.is_orphaned(),
+            stopping: self.stop_requested || self.deleting || self.is_orphaned() || self.is_ending(),
             waiting: self.waiting.clone(),
             disruptions: self.disruptions,
         }

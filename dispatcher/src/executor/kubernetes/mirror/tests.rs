@@ -158,8 +158,10 @@ fn an_end_without_a_word_of_the_pods_is_asked_for_once() {
     mirror.apply_job(job(Some(false)));
     mirror.apply_job(job(Some(false)));
     assert_eq!(phase(&mirror), JobPhase::Pending);
+    assert!(view(&mirror).stopping, "the planner does not stop it: its pods would go before they are asked");
     assert_eq!(mirror.take_questions(), [Question::Pods(RUN)]);
     mirror.answer_pods(RUN, vec![pod(Some(Some(3)))]);
+    assert!(!view(&mirror).stopping);
     assert_eq!(ending(&mirror).exit_code, Some(3));
 
     let mut mirror = with_job();
