@@ -17,6 +17,8 @@ CREATE TABLE pgbatch.batch (
     after               bigint[],
     created_at          timestamptz NOT NULL DEFAULT pg_catalog.now(),
     created_by          text        NOT NULL,
+    -- The trigger that made it, if one did.
+    trigger_name        text,
     -- The creating transaction: only it may add items, and it alone cannot wait for the end. Not the system column
     -- xmin, which a savepoint changes.
     created_xact        xid8        NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
@@ -64,3 +66,6 @@ CREATE INDEX batch_expires ON pgbatch.batch (expires_at) WHERE expires_at IS NOT
 
 -- The ended batches that the view "queues" counts failures of.
 CREATE INDEX batch_failed ON pgbatch.batch (queue) WHERE failed > 0;
+
+-- The latest batch of a trigger.
+CREATE INDEX batch_trigger ON pgbatch.batch (trigger_name, id) WHERE trigger_name IS NOT NULL;

@@ -2,11 +2,12 @@
 --
 -- Parameters:  name   which queue
 --              force  drop its open batches too, items and all
--- Errors:      42704 for an unknown queue, 55006 while it has open batches (without force) or live runs,
+-- Errors:      42704 for an unknown queue, 55006 while a trigger feeds it, or it has open batches (without
+--              force) or live runs,
 --              55P03 if another transaction that has enqueued stays open for 5 seconds
 -- Locks:       queue, against other creators; batch, so that no enqueuer slips in: that waits for enqueuing
 --              transactions, and holds up later ones and the dispatcher, hence the limit
--- Writes:      queue, batch, item, retry, run, report; the view drop_extension_guard
+-- Writes:      queue, trigger, batch, item, retry, run, report; the view drop_extension_guard
 CREATE FUNCTION pgbatch.drop_queue(name text, force boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 DECLARE
@@ -18,6 +19,10 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM pgbatch.reject_unknown_queue(drop_queue.name);
     END IF;
+
+    PERFORM pgbatch.refuse_fed_queue(drop_queue.name);
+    -- Those left are of tables that are gone.
+    DELETE FROM pgbatch.trigger t WHERE t.queue = drop_queue.name;
 
     open_batches := ARRAY(SELECT b.id FROM pgbatch.batch b
         WHERE b.queue = drop_queue.name AND b.state IN ('waiting', 'pending', 'running'));

@@ -24,7 +24,7 @@ fn checked(output: Output) -> Tested<Vec<u8>> {
 }
 
 /// Dumps one database into another.
-fn copy(from: &Database, to: &Database, role: &str) -> Tested {
+pub(crate) fn copy(from: &Database, to: &Database, role: &str) -> Tested {
     let dump = checked(program("pg_dump", from, role)?.output()?)?;
     let mut psql = program("psql", to, role)?
         .args(["-X", "-q", "-v", "ON_ERROR_STOP=1"])

@@ -14,6 +14,7 @@ mod extension;
 mod finish;
 mod lead;
 mod limits;
+mod messages;
 mod next_item;
 mod open_transactions;
 mod privileges;

@@ -1,0 +1,54 @@
+-- pgbatch.drop_trigger: drops a trigger. What it has enqueued stays.
+--
+-- It runs as the caller, who must own the table.
+--
+-- Parameters:  name  which trigger
+-- Errors:      42704 for an unknown trigger, 42501 if the table is not the caller's
+-- Locks:       the table, for a moment
+-- Writes:      trigger; the trigger on the table
+CREATE FUNCTION pgbatch.drop_trigger(name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    statement text := pgbatch.trigger_drop(name);
+BEGIN
+    EXECUTE statement;
+    PERFORM pgbatch.forget_trigger(name);
+END
+$$;
+COMMENT ON FUNCTION pgbatch.drop_trigger IS 'Drops a trigger; what it has enqueued stays';
+
+-- pgbatch.trigger_drop: how to drop PostgreSQL's part of a trigger.
+--
+-- Parameters:  name  which trigger
+-- Returns:     a statement
+-- Errors:      42704 for an unknown trigger
+CREATE FUNCTION pgbatch.trigger_drop(name text) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    statement text;
+BEGIN
+    SELECT format('DROP TRIGGER %I ON %s', t.tgname, t.source) INTO statement
+    FROM pgbatch.live_triggers t WHERE t.name = trigger_drop.name;
+    IF NOT FOUND THEN
+        PERFORM pgbatch.reject_unknown(format('trigger %s does not exist', coalesce('"' || name || '"', 'NULL')),
+            'The view pgbatch.triggers lists them.');
+    END IF;
+    RETURN statement;
+END
+$$;
+
+-- pgbatch.forget_trigger: deletes the row of a trigger that is gone. Whoever could drop it may.
+--
+-- Parameters:  name  which trigger
+-- Errors:      42501 if it is there
+-- Writes:      trigger
+CREATE FUNCTION pgbatch.forget_trigger(name text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pgbatch.live_triggers t WHERE t.name = forget_trigger.name) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('trigger "%s" is still there', name),
+            HINT = 'Call pgbatch.drop_trigger(), which drops it.';
+    END IF;
+    DELETE FROM pgbatch.trigger t WHERE t.name = forget_trigger.name;
+END
+$$;

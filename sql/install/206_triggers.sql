@@ -1,0 +1,18 @@
+-- The triggers, and what each made last.
+CREATE VIEW pgbatch.triggers AS
+SELECT t.name, t.kind, t.queue,
+    t.tgenabled <> 'D' AS enabled,
+    b.created_at AS last_fired_at,
+    b.items::numeric AS last_value,
+    NULL::text AS error,
+    t.source::text AS source, t.condition, t.created_at, t.created_by
+FROM pgbatch.live_triggers t
+LEFT JOIN LATERAL (
+    SELECT b.created_at, b.items FROM pgbatch.batch b WHERE b.trigger_name = t.name ORDER BY b.id DESC LIMIT 1) b ON true;
+
+COMMENT ON VIEW pgbatch.triggers IS 'Everything that adds work by itself';
+COMMENT ON COLUMN pgbatch.triggers.kind IS 'insert: made by enqueue_on_insert()';
+COMMENT ON COLUMN pgbatch.triggers.enabled IS 'False where its table has it disabled: ALTER TABLE ... DISABLE TRIGGER';
+COMMENT ON COLUMN pgbatch.triggers.last_fired_at IS 'When the latest of its batches that are kept was made';
+COMMENT ON COLUMN pgbatch.triggers.last_value IS 'Items of that batch';
+COMMENT ON COLUMN pgbatch.triggers.condition IS 'Which rows; NULL = all';
