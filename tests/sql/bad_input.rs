@@ -2,12 +2,14 @@
 
 use crate::support::{Tested, refused, value, with_queue};
 
-/// Runs the statement in a database with queue `q`, and checks its ERROR.
+/// Runs the statements, of which the last one is bad, in a database with queue `q`, and checks the ERROR.
 async fn check(sql: &str, sqlstate: &str, says: &str) -> Tested {
     const STORED: &str = "SELECT (SELECT count(*) FROM pgbatch.queue) + (SELECT count(*) FROM pgbatch.batch)
         + (SELECT count(*) FROM pgbatch.item)";
     let (_database, client) = with_queue("").await?;
+    // Several statements in one message are one transaction; a case may also begin one itself.
     let error = refused(client.batch_execute(sql).await)?;
+    client.batch_execute("ROLLBACK").await?;
     assert_eq!(error.code().code(), sqlstate, "{error}");
     assert!(error.message().contains(says), "{says:?} is not in {:?}", error.message());
     assert!(error.hint().is_some(), "no HINT: {error}");
@@ -18,7 +20,28 @@ async fn check(sql: &str, sqlstate: &str, says: &str) -> Tested {
 macro_rules! bad_input {
     ($($name:ident: $sql:expr => $sqlstate:literal $says:literal;)+) => {
         $(#[tokio::test] async fn $name() -> Tested { check($sql, $sqlstate, $says).await })+
+
+        /// Every case: its name, and its statements.
+        pub(crate) fn cases() -> Vec<(&'static str, String)> {
+            vec![$((stringify!($name), $sql.to_owned())),+]
+        }
     };
+}
+
+/// Batch 1 of two items, the first of which run 1 has.
+const LIVE: &str = r#"SELECT pgbatch.enqueue_batch('q', '{"{}", "{}"}', unique_key => 'u', max_attempts => 1);
+    SELECT pgbatch.claim(0, '[{"batch": 1, "first_item": 1, "last_item": 1, "attempt": 1}]'); "#;
+
+/// The same, after which run 1 says this.
+fn says(call: &str) -> String {
+    format!("{LIVE} SELECT pgbatch.{call} FROM pgbatch.run r")
+}
+
+/// Batch 1, the first item of which failed, and this.
+fn failed(sql: &str) -> String {
+    let claim = r#"SELECT pgbatch.claim(0, '[{"batch": 1, "first_item": 2, "last_item": 2, "attempt": 1}]');"#;
+    let ends = r#"[{"run": 1, "state": "failed"}, {"run": 2, "state": "succeeded"}]"#;
+    format!("{LIVE} {claim} SELECT pgbatch.finish_runs(0, '{ends}'); {sql}")
 }
 
 const INVALID: &str = r#"SELECT pgbatch.create_queue('x', '{"spec": {"template": {"spec": {"containers": ["#;
@@ -78,6 +101,45 @@ bad_input! {
     wait_for_unknown_batch: "SELECT pgbatch.wait_batch(77)" => "42704" "batch 77 does not exist";
     wait_for_null: "SELECT pgbatch.wait_batch(NULL)" => "42704" "batch NULL does not exist";
     wait_negative: "SELECT pgbatch.wait_batch(1, '-1 s')" => "22023" "timeout must not be negative";
+    unique_key_too_long: "SELECT pgbatch.enqueue('q', unique_key => repeat('x', 1025))" => "22023" "must be at most 1024 bytes";
+    key_too_long: "SELECT pgbatch.enqueue('q', key => repeat('ä', 513))" => "22023" "must be at most 1024 bytes";
+    keep_negative: "SELECT pgbatch.create_queue('x', sql => 'SELECT 1', keep_failed => -1)" => "22023" "keep_failed must be at least 0, not -1";
+    retain_negative: "SELECT pgbatch.create_queue('x', sql => 'SELECT 1', retain => '-1 s')" => "22023" "retain must be from 00:00:00 to 100 years, not -00:00:01";
+    retain_null: "SELECT pgbatch.create_queue('x', sql => 'SELECT 1', retain => NULL)" => "22023" "retain must be from 00:00:00 to 100 years, not NULL";
+    timeout_too_long: "SELECT pgbatch.alter_queue('q', run_timeout => '101 years')" => "22023" "run_timeout must be from 00:00:00.001 to 100 years, not 101 years";
+    starts_in_no_time: "SELECT pgbatch.alter_queue('q', max_starts_per => '0 s')" => "22023" "max_starts_per must be from 00:00:00.001";
+    reset_unknown_setting: "SELECT pgbatch.reset_queue('q', 'max_paralel')" => "22023" "setting is invalid: 'max_paralel'";
+    reset_null: "SELECT pgbatch.reset_queue('q', NULL)" => "22023" "setting is invalid: NULL";
+    reset_unknown_queue: "SELECT pgbatch.reset_queue('nope', 'retain')" => "42704" "queue \"nope\" does not exist";
+    resume_unknown_queue: "SELECT pgbatch.resume_queue('nope')" => "42704" "queue \"nope\" does not exist";
+    queue_of_unknown_limit: "SELECT pgbatch.create_queue('x', sql => 'SELECT 1', limit_name => 'nope')" => "42704" "limit \"nope\" does not exist";
+    alter_to_unknown_limit: "SELECT pgbatch.alter_queue('q', limit_name => 'nope')" => "42704" "limit \"nope\" does not exist";
+    limit_name_invalid: "SELECT pgbatch.create_limit('No', 1)" => "22023" "name is invalid: 'No'";
+    limit_of_nothing: "SELECT pgbatch.create_limit('l', 0)" => "22023" "max_parallel must be at least 1, not 0";
+    limit_taken: "SELECT pgbatch.create_limit('l', 1); SELECT pgbatch.create_limit('l', 1)" => "42710" "limit \"l\" exists already";
+    alter_limit_to_null: "SELECT pgbatch.create_limit('l', 1); SELECT pgbatch.alter_limit('l', NULL)" => "22023" "max_parallel must be at least 1, not NULL";
+    alter_unknown_limit: "SELECT pgbatch.alter_limit('nope', 1)" => "42704" "limit \"nope\" does not exist";
+    drop_unknown_limit: "SELECT pgbatch.drop_limit(NULL)" => "42704" "limit NULL does not exist";
+    drop_used_limit: "SELECT pgbatch.create_limit('l', 1); SELECT pgbatch.alter_queue('q', limit_name => 'l'); SELECT pgbatch.drop_limit('l')" => "55006" "limit \"l\" is used by \"q\"";
+    drop_queue_with_open_batches: "SELECT pgbatch.enqueue('q'); SELECT pgbatch.drop_queue('q')" => "55006" "queue \"q\" has 1 open batches";
+    drop_queue_with_live_runs: &format!("{LIVE} SELECT pgbatch.drop_queue('q', force => true)") => "55006" "queue \"q\" has live runs";
+    items_for_the_batch_of_another: "SELECT pgbatch.add_query_items(1, 1, '{}')" => "42501" "batch 1 was not made by this transaction";
+    retry_of_a_cancelled_batch: "SELECT pgbatch.enqueue('q'); SELECT pgbatch.cancel_batch(1); SELECT pgbatch.retry_batch(1)" => "55000" "batch 1 was cancelled";
+    retry_with_a_key_that_is_taken: &failed("SELECT pgbatch.enqueue('q', unique_key => 'u'); SELECT pgbatch.retry_batch(1)") => "55000" "batch 1 cannot be retried: another open batch has its unique key 'u'";
+    wait_for_an_own_batch: "SELECT pgbatch.enqueue('q'); SELECT pgbatch.wait_batch(1)" => "55000" "batch 1 was made by this transaction and starts when it commits";
+    wait_in_the_past: "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pgbatch.wait_batch(1)" => "25000" "wait_batch() cannot see the end of a batch in a repeatable read transaction";
+    explain_unknown_batch: "SELECT pgbatch.explain_item(77, 1)" => "42704" "batch 77 does not exist";
+    explain_item_that_is_not_there: "SELECT pgbatch.enqueue('q'); SELECT pgbatch.explain_item(1, 2)" => "22023" "item_no 2 is not an item of batch 1";
+    report_of_no_run: "SELECT pgbatch.complete_item(NULL, 'x', 1)" => "55000" "run NULL is over or the token is wrong";
+    report_with_a_wrong_token: &says("fail_item(r.id, 'x', 1, 'y')") => "55000" "run 1 is over or the token is wrong";
+    report_of_another_item: &says("complete_item(r.id, r.token::text, 2)") => "22023" "item_no 2 is not an item of run 1";
+    report_otherwise: &says("complete_item(r.id, r.token::text, 1), pgbatch.fail_item(r.id, r.token::text, 1, 'x')") => "55000" "item 1 of run 1 was already reported as succeeded";
+    next_items_none_at_a_time: &says("next_item(r.id, r.token::text, at_most => 0)") => "22023" "at_most must be at least 1, not 0";
+    next_items_after_nothing: &says("next_item(r.id, r.token::text, after_item => NULL)") => "22023" "after_item must be at least 0, not NULL";
+    state_changed_by_hand: "SELECT pgbatch.enqueue('q'); UPDATE pgbatch.batch SET state = 'waiting'" => "23514" "batch 1 is pending and cannot become waiting";
+    dispatcher_that_does_not_lead: "SELECT pgbatch.observe(7)" => "55000" "the dispatcher of epoch 7 does not lead, that of epoch 0 does";
+    ranges_with_nulls: "CREATE TABLE t (k int); CREATE INDEX ON t (k); INSERT INTO t VALUES (NULL); SELECT pgbatch.enqueue_ranges('q', 't', 'k', 1)" => "22023" "key is invalid: column k of t has NULLs, and such rows would be in no range";
+    ranges_of_null: "SELECT pgbatch.enqueue_ranges('q', NULL, 'k', 1)" => "22023" "source must not be NULL";
     outcome_that_is_no_end: r#"SELECT pgbatch.finish_runs(0, '[{"run": 1, "state": "running"}]')"# => "22023" "state must be a final state";
 }
 
