@@ -138,7 +138,7 @@ bad_input! {
     next_items_after_nothing: &says("next_item(r.id, r.token::text, after_item => NULL)") => "22023" "after_item must be at least 0, not NULL";
     state_changed_by_hand: "SELECT pgbatch.enqueue('q'); UPDATE pgbatch.batch SET state = 'waiting'" => "23514" "batch 1 is pending and cannot become waiting";
     dispatcher_that_does_not_lead: "SELECT pgbatch.observe(7)" => "55000" "the dispatcher of epoch 7 does not lead, that of epoch 0 does";
-    ranges_with_nulls: "CREATE TABLE t (k int); CREATE INDEX ON t (k); INSERT INTO t VALUES (NULL); SELECT pgbatch.enqueue_ranges('q', 't', 'k', 1)" => "22023" "key is invalid: column k of t has NULLs, and such rows would be in no range";
+    ranges_with_nulls: "CREATE TABLE t (k int); CREATE INDEX ON t (k); INSERT INTO t VALUES (NULL); SELECT pgbatch.enqueue_ranges('q', 't', 'k', 1)" => "22023" "key is invalid: column k of public.t has NULLs, and such rows would be in no range";
     ranges_of_null: "SELECT pgbatch.enqueue_ranges('q', NULL, 'k', 1)" => "22023" "source must not be NULL";
     outcome_that_is_no_end: r#"SELECT pgbatch.finish_runs(0, '[{"run": 1, "state": "running"}]')"# => "22023" "state must be a final state";
 }
