@@ -3,7 +3,8 @@
 use e2e::cluster::Cluster;
 use e2e::postgres::{Options, SUPERUSER, Server, SmallDisk, Stop};
 use e2e::wait::until;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::Client;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::Tested;
 use crate::batch::{LONG, Trial};
@@ -13,7 +14,7 @@ use crate::history::Allowed;
 /// The words of the kernel, which whoever reads a log looks for.
 const FULL: &str = "No space left on device";
 
-/// A server that makes many, small segments of log, so that it needs room for the next one soon.
+/// A server that has little log made in advance, so that it soon needs room for more.
 fn start(log_elsewhere: bool) -> std::io::Result<Server> {
     let settings = [("max_wal_size", "64MB"), ("min_wal_size", "32MB"), ("wal_recycle", "off")];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
@@ -24,15 +25,23 @@ fn start(log_elsewhere: bool) -> std::io::Result<Server> {
     })
 }
 
-/// Enqueues until PostgreSQL has no room for it, and returns what it says.
-async fn refusal(trial: &Trial) -> Result<tokio_postgres::error::DbError, Box<dyn std::error::Error>> {
+/// A session that may enqueue into a queue of its own, made while there is room: PostgreSQL may need some to let one in.
+async fn enqueuer(trial: &Trial) -> Result<Client, tokio_postgres::Error> {
     let client = trial.database.connect().await?;
-    client.execute("SELECT pgbatch.create_queue('other', sql => 'SELECT 1')", &[]).await?;
-    client.execute("SELECT pgbatch.pause_queue('other')", &[]).await?;
+    client
+        .batch_execute(
+            "SELECT pgbatch.create_queue('other', sql => 'SELECT 1'); SELECT pgbatch.pause_queue('other')",
+        )
+        .await?;
+    Ok(client)
+}
+
+/// Enqueues until PostgreSQL has no room for it, and returns what it says.
+async fn refusal(enqueuer: &Client) -> Result<DbError, Box<dyn std::error::Error>> {
     let sql = "SELECT pgbatch.enqueue_query('other', \
                'SELECT n, repeat(''x'', 500) AS words FROM pg_catalog.generate_series(1, 1000) n')";
     loop {
-        if let Err(error) = client.execute(sql, &[]).await {
+        if let Err(error) = enqueuer.execute(sql, &[]).await {
             return error.as_db_error().cloned().ok_or_else(|| error.into());
         }
     }
@@ -47,11 +56,13 @@ async fn a_full_disk_is_said_clearly_and_it_goes_on_when_there_is_room() -> Test
     let dispatcher = trial.dispatcher()?;
     trial.enqueue().await?;
     trial.until_done(20).await;
+    let enqueuer = enqueuer(&trial).await?;
     server.fill_disk(true)?;
-    let refused = refusal(&trial).await?;
+    let refused = refusal(&enqueuer).await?;
     assert_eq!(*refused.code(), SqlState::DISK_FULL, "{refused}");
     assert!(refused.message().contains(FULL), "{refused}");
-    until_logged(&dispatcher, FULL, 6).await;
+    until_logged(&dispatcher, FULL, 1).await;
+    until_logged(&dispatcher, "no session with PostgreSQL", 6).await;
     server.fill_disk(false)?;
     trial.judge(1, Allowed::default()).await
 }
