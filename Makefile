@@ -11,7 +11,7 @@ export EXECUTOR KEEP
 
 TARGET := x86_64-unknown-linux-gnu
 
-.PHONY: help tools build dispatcher extension install demo test test-core test-sql test-pg18 test-process test-cluster \
+.PHONY: help tools build dispatcher extension install demo test test-core test-sql test-pg18 test-process test-cli test-cluster \
 	test-faults test-faults-short \
 	bench lint cluster cluster-down images
 
@@ -45,6 +45,7 @@ test: tools ## Everything, cheapest first
 	@$(MAKE) --no-print-directory test-sql
 	@$(MAKE) --no-print-directory test-pg18
 	@$(MAKE) --no-print-directory test-process
+	@$(MAKE) --no-print-directory test-cli
 	@$(MAKE) --no-print-directory test-cluster
 	@$(MAKE) --no-print-directory test-faults-short
 
@@ -59,6 +60,10 @@ test-pg18: tools ## The same on PostgreSQL 18
 
 test-process: build ## The whole path with local processes
 	cargo test -p e2e --test process
+
+test-cli: build ## The command line in a real terminal (tmux) and piped
+	@tests/cli/install.sh
+	cargo test -p e2e --test cli
 
 test-cluster: build cluster images ## The whole path on the real cluster
 	@deploy/helm/tool.sh >/dev/null

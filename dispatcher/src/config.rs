@@ -21,6 +21,27 @@ pub struct DatabaseArgs {
     pub database_url: DatabaseUrl,
 }
 
+/// What the commands for people have in common.
+#[derive(Debug, Args)]
+pub struct ClientArgs {
+    /// Connection URL of the database with the extension. Without it, PGHOST, PGPORT, PGDATABASE, PGUSER, PGSSLMODE and
+    /// PGSSLROOTCERT say where, as for psql; the password may come from PGPASSWORD, or from PGPASSFILE (~/.pgpass).
+    #[arg(long, env = "PGBATCH_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<DatabaseUrl>,
+    /// table for people, json for programs.
+    #[arg(short, long, env = "PGBATCH_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    pub output: OutputFormat,
+}
+
+/// The shape of what a command prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
 /// How to log.
 #[derive(Debug, Args)]
 pub struct LogArgs {

@@ -1,15 +1,35 @@
 //! The command line: one file a command.
 
+mod address;
+mod cancel;
+mod completions;
+mod connection;
+mod enqueue;
+mod failure;
+mod logs;
+mod ls;
+mod output;
+mod pause;
+mod pgpass;
+mod retry;
+mod session;
+mod show;
+mod status;
+mod table;
 mod watch;
+mod why;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use tracing::error;
 
-use crate::config::{Config, DatabaseArgs, DispatchArgs, LogArgs};
+use self::failure::{Failure, Fate};
+use crate::config::{ClientArgs, Config, DatabaseArgs, DispatchArgs, LogArgs};
 use crate::executor::process_shim;
 use crate::reconcile::dispatch;
 use crate::run_sql::run_sql;
@@ -17,9 +37,18 @@ use crate::shutdown::Shutdown;
 use crate::telemetry;
 use crate::web::{self, Health};
 
+const AFTER_HELP: &str = "\
+Exit status:
+  0  done; and where a batch was followed (watch, run --wait), it succeeded
+  1  the batch that was followed failed or was cancelled
+  2  wrong usage, no connection, or PostgreSQL refused; one line on standard error says why
+
+BATCH is the number that the enqueue call returned, ITEM the number of an item in it, from 1.
+Colours are for terminals only, and not with NO_COLOR. -o json prints what the views of schema pgbatch have.";
+
 /// PostgreSQL is the queue, Kubernetes is the engine, and nothing polls in between.
 #[derive(Debug, Parser)]
-#[command(name = "pgbatch", version, about)]
+#[command(name = "pgbatch", version, about, after_help = AFTER_HELP)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -29,12 +58,32 @@ pub struct Cli {
 enum Command {
     /// The daemon: wakes on commit, starts Jobs, records their outcomes.
     Dispatch(DispatchArgs),
-    /// Follow a batch until it ends. Exit status: 0 it succeeded, 1 it failed or was cancelled, 2 it cannot be read.
-    Watch {
-        #[command(flatten)]
-        database: DatabaseArgs,
-        /// The number that the enqueue call returned.
-        batch: i64,
+    /// The queues, who leads, and why work is held; live on a terminal, like top.
+    Status(status::StatusArgs),
+    /// Follow a batch until it ends: progress, rate, ETA, and its failures as they come.
+    Watch(BatchArgs),
+    /// The batches, newest first.
+    Ls(ls::LsArgs),
+    /// All that is known of a batch, or of an item and its runs.
+    Show(show::ShowArgs),
+    /// Why is an item not running? Every gate on its way, in words.
+    Why(why::WhyArgs),
+    /// What an item's run wrote: its pod's log, or what was kept of it.
+    Logs(logs::LogsArgs),
+    /// Enqueue an item; prints its batch, or with --wait ends with its fate.
+    Run(enqueue::RunArgs),
+    /// Run the failed items of a batch again.
+    Retry(BatchArgs),
+    /// Cancel what has not ended of a batch; its live runs are stopped.
+    Cancel(BatchArgs),
+    /// Start nothing more of a queue; its live runs go on.
+    Pause(QueueArgs),
+    /// Let a queue go on.
+    Resume(QueueArgs),
+    /// Print a script that completes commands and flags, as in: source <(pgbatch completions bash).
+    Completions {
+        /// For which shell.
+        shell: Shell,
     },
     /// The run of a queue of SQL (started by the dispatcher, inside the run's Job).
     RunSql {
@@ -51,6 +100,24 @@ enum Command {
     },
 }
 
+/// One batch.
+#[derive(Debug, Args)]
+struct BatchArgs {
+    #[command(flatten)]
+    client: ClientArgs,
+    /// The number that the enqueue call returned.
+    batch: i64,
+}
+
+/// One queue.
+#[derive(Debug, Args)]
+struct QueueArgs {
+    #[command(flatten)]
+    client: ClientArgs,
+    /// Its name.
+    queue: String,
+}
+
 /// Runs the command; the exit status is the process's.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
@@ -65,7 +132,29 @@ pub fn run(cli: Cli) -> ExitCode {
             telemetry::start(log.log_format, &log.log);
             on_runtime(run_sql(database.database_url))
         }
-        Command::Watch { database, batch } => on_runtime(watch::watch(database.database_url, batch)),
+        Command::Status(args) => for_people(status::status(args)),
+        Command::Watch(args) => for_people(watch::watch(args)),
+        Command::Ls(args) => for_people(ls::ls(args)),
+        Command::Show(args) => for_people(show::show(args)),
+        Command::Why(args) => for_people(why::why(args)),
+        Command::Logs(args) => for_people(logs::logs(args)),
+        Command::Run(args) => for_people(enqueue::run(args)),
+        Command::Retry(args) => for_people(retry::retry(args)),
+        Command::Cancel(args) => for_people(cancel::cancel(args)),
+        Command::Pause(args) => for_people(pause::pause(args)),
+        Command::Resume(args) => for_people(pause::resume(args)),
+        Command::Completions { shell } => status_of(completions::completions(shell)),
+    }
+}
+
+fn for_people(command: impl Future<Output = Result<Fate, Failure>>) -> ExitCode {
+    on_runtime(async { status_of(Box::pin(command).await) })
+}
+
+fn status_of(ended: Result<Fate, Failure>) -> ExitCode {
+    match ended {
+        Ok(fate) => fate.into(),
+        Err(failure) => failure.report(),
     }
 }
 

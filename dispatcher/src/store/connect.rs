@@ -123,6 +123,24 @@ impl DatabaseUrl {
 }
 
 impl DatabaseUrl {
+    /// Where it has no password, takes the one that `find` has for its host, port, database and user.
+    pub(crate) fn or_password(
+        mut self,
+        find: impl FnOnce(&Host, u16, Option<&str>, Option<&str>) -> Option<Vec<u8>>,
+    ) -> Self {
+        if self.config.get_password().is_none()
+            && let [host, ..] = self.config.get_hosts()
+        {
+            let port = self.config.get_ports().first().copied().unwrap_or(5432);
+            if let Some(password) = find(host, port, self.config.get_dbname(), self.config.get_user()) {
+                self.config.password(password);
+            }
+        }
+        self
+    }
+}
+
+impl DatabaseUrl {
     fn is_plain(&self) -> bool {
         let only_unix = self.config.get_hosts().iter().all(|h| matches!(h, Host::Unix(_)));
         only_unix || self.config.get_ssl_mode() == SslMode::Disable

@@ -1,0 +1,110 @@
+//! How a command fails: one line for people, with what to do about it.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use tokio_postgres::error::SqlState;
+
+use crate::store::{ConnectError, with_causes};
+
+/// What the exit status says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The command did what it was asked for, and the work that it followed succeeded.
+    Fine,
+    /// The work that it followed failed or was cancelled.
+    NotSucceeded,
+}
+
+impl From<Fate> for ExitCode {
+    fn from(fate: Fate) -> Self {
+        match fate {
+            Fate::Fine => Self::SUCCESS,
+            Fate::NotSucceeded => Self::from(1),
+        }
+    }
+}
+
+/// Why a command could not do what it was asked for.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// In words.
+    Said {
+        /// What happened.
+        words: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// Whoever read the output has closed it: `pgbatch ls | head`. Nothing to complain about.
+    ReaderGone,
+}
+
+impl Failure {
+    pub(super) fn new(words: impl Into<String>) -> Self {
+        Self::Said { words: words.into(), hint: None }
+    }
+
+    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+        match self {
+            Self::Said { words, hint: None } => Self::Said { words, hint: Some(hint.into()) },
+            told => told,
+        }
+    }
+
+    /// Says it, and with which status to end.
+    pub(super) fn report(&self) -> ExitCode {
+        match self {
+            Self::Said { .. } => {
+                eprintln!("pgbatch: {self}");
+                ExitCode::from(2)
+            }
+            Self::ReaderGone => ExitCode::SUCCESS,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Said { words, hint: Some(hint) } => write!(f, "{words} (hint: {hint})"),
+            Self::Said { words, hint: None } => f.write_str(words),
+            Self::ReaderGone => f.write_str("the output was closed"),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::ReaderGone,
+            _ => Self::new(format!("cannot write: {error}")),
+        }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        Self::new(error.to_string()).hint(
+            "say where PostgreSQL is with --database-url, or with PGHOST, PGPORT, PGDATABASE and PGUSER",
+        )
+    }
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(server) = error.as_db_error() else { return Self::new(with_causes(&error)) };
+        let failure = Self::new(server.message());
+        if let Some(hint) = server.hint() {
+            return failure.hint(hint);
+        }
+        match *server.code() {
+            SqlState::INVALID_SCHEMA_NAME | SqlState::UNDEFINED_TABLE | SqlState::UNDEFINED_FUNCTION => failure
+                .hint("is this the right database? It needs CREATE EXTENSION pgbatch, of this program's version"),
+            SqlState::INSUFFICIENT_PRIVILEGE => {
+                failure.hint("the owner of the extension can GRANT it; nothing is granted to PUBLIC")
+            }
+            _ => failure,
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! `pgbatch retry BATCH`: its failed items run again.
+
+use super::failure::{Failure, Fate};
+use super::output::Output;
+use super::session::Session;
+use super::words;
+use super::{BatchArgs, ClientArgs};
+use serde_json::json;
+
+pub(super) async fn retry(args: BatchArgs) -> Result<Fate, Failure> {
+    let BatchArgs { client: ClientArgs { database_url, output }, batch } = args;
+    let output = Output::new(output);
+    let session = Session::open(database_url, "retry").await?;
+    let retried = session.number("SELECT pgbatch.retry_batch($1)", &[&batch]).await?;
+    match (output.is_json(), retried) {
+        (true, _) => output.json(&json!({"batch": batch, "retried": retried}))?,
+        (false, 0) => output.line(&format!("batch {batch} has no failed items"))?,
+        (false, _) => {
+            output.line(&format!("batch {batch}: {} again", words::count(retried, "failed item")))?
+        }
+    }
+    Ok(Fate::Fine)
+}

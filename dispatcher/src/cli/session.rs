@@ -1,0 +1,95 @@
+//! A person's session: the public views and functions of the schema `pgbatch`, and nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
+
+use super::connection;
+use super::failure::Failure;
+use crate::store::{DatabaseUrl, connect};
+
+/// A connection, and what rings it.
+pub(super) struct Session {
+    client: Client,
+    done: Arc<Notify>,
+    target: String,
+}
+
+impl Session {
+    /// Connects. `command` is what the server shows of us.
+    pub(super) async fn open(database_url: Option<DatabaseUrl>, command: &str) -> Result<Self, Failure> {
+        Self::connect(&connection::database(database_url)?, command).await
+    }
+
+    /// As [`Session::open`], where the database is known already.
+    pub(super) async fn connect(url: &DatabaseUrl, command: &str) -> Result<Self, Failure> {
+        let done = Arc::new(Notify::new());
+        let (client, _driver) = connect(url, &format!("pgbatch {command}"), done.clone()).await?;
+        client.batch_execute("SET search_path = pg_catalog, pg_temp").await?;
+        Ok(Self { client, done, target: url.target() })
+    }
+
+    /// Which database, for people.
+    pub(super) fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The rows of a query, each a JSON object with the columns as keys.
+    pub(super) async fn rows(
+        &self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Value>, Failure> {
+        let sql = format!("SELECT to_jsonb(t) FROM ({sql}) t");
+        Ok(self.client.query(&sql, values).await?.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// The first of them.
+    pub(super) async fn row(
+        &self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Value>, Failure> {
+        Ok(self.rows(sql, values).await?.into_iter().next())
+    }
+
+    /// Calls a function that returns a number.
+    pub(super) async fn number(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<i64, Failure> {
+        Ok(self.client.query_one(sql, values).await?.get(0))
+    }
+
+    /// Calls a function that returns nothing.
+    pub(super) async fn call(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<(), Failure> {
+        self.client.execute(sql, values).await?;
+        Ok(())
+    }
+
+    /// A batch, as the view has it.
+    pub(super) async fn batch(&self, batch: i64) -> Result<Value, Failure> {
+        let found = self.row("SELECT * FROM pgbatch.batches WHERE id = $1", &[&batch]).await?;
+        found.ok_or_else(|| {
+            Failure::new(format!("batch {batch} does not exist"))
+                .hint("pgbatch ls lists the batches; ended ones are deleted after their queue's retain")
+        })
+    }
+
+    /// The server's clock: ages are told by it, whatever ours says.
+    pub(super) async fn now(&self) -> Result<Timestamp, Failure> {
+        Ok(self.client.query_one("SELECT clock_timestamp()", &[]).await?.get(0))
+    }
+
+    /// From now on, the end of any batch ends [`Session::rung`].
+    pub(super) async fn listen(&self) -> Result<(), Failure> {
+        Ok(self.client.batch_execute("LISTEN pgbatch_done").await?)
+    }
+
+    /// Ends when a batch ended, or after `at_most`.
+    pub(super) async fn rung(&self, at_most: Duration) {
+        let _ = tokio::time::timeout(at_most, self.done.notified()).await;
+    }
+}

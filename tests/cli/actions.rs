@@ -1,0 +1,60 @@
+//! What changes something: `retry`, `cancel`, `pause`, `resume`.
+
+use e2e::world::World;
+
+use crate::person::ask;
+use crate::{Tested, enqueue, parsed, shell_queue, until_batch};
+
+#[tokio::test]
+async fn retry_runs_the_failed_items_again_and_says_how_many() -> Tested {
+    let world = World::new("cli_retry").await?;
+    let mended = world.dir.join("mended");
+    shell_queue(&world, "broken", &format!("test -e {}", mended.display()), ", max_attempts => 1").await?;
+    let _dispatcher = world.dispatcher(&[])?;
+    let batch = enqueue(&world, "broken", 2).await?;
+    until_batch(&world, batch, "state = 'failed'").await;
+    std::fs::write(&mended, "")?;
+    let id = batch.to_string();
+    assert_eq!(ask(&world, &["retry", &id])?, format!("batch {batch}: 2 failed items again\n"));
+    until_batch(&world, batch, "state = 'succeeded'").await;
+    assert_eq!(ask(&world, &["retry", &id])?, format!("batch {batch} has no failed items\n"));
+    assert_eq!(parsed(&ask(&world, &["retry", &id, "-o", "json"])?)?["retried"], 0);
+    assert_eq!(ask(&world, &["cancel", &id])?, format!("batch {batch} has ended already: succeeded\n"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn cancel_says_what_it_waits_for() -> Tested {
+    let world = World::new("cli_cancel").await?;
+    shell_queue(&world, "long", "exec sleep 1000", ", max_parallel => 1").await?;
+    let waiting = enqueue(&world, "long", 2).await?;
+    assert_eq!(ask(&world, &["cancel", &waiting.to_string()])?, format!("batch {waiting} is cancelled\n"));
+
+    let mut dispatcher = world.dispatcher(&[])?;
+    let running = enqueue(&world, "long", 2).await?;
+    until_batch(&world, running, "running = 1").await;
+    // Nobody is there to stop it, so that it cannot end before we look.
+    dispatcher.kill()?;
+    let told = ask(&world, &["cancel", &running.to_string()])?;
+    let expected = "is being cancelled: it ends when 1 running item has stopped";
+    assert_eq!(told, format!("batch {running} {expected}\n"));
+    let _next = world.dispatcher(&[])?;
+    until_batch(&world, running, "state = 'cancelled'").await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn pause_holds_a_queue_and_resume_lets_it_go_on() -> Tested {
+    let world = World::new("cli_pause").await?;
+    shell_queue(&world, "claps", "exit 0", "").await?;
+    let told = "queue \"claps\" is paused: nothing of it starts, its live runs go on\n";
+    assert_eq!(ask(&world, &["pause", "claps"])?, told);
+    let _dispatcher = world.dispatcher(&[])?;
+    let batch = enqueue(&world, "claps", 1).await?;
+    assert_eq!(parsed(&ask(&world, &["status", "-o", "json"])?)?["queues"][0]["paused"], true);
+    assert_eq!(ask(&world, &["resume", "claps"])?, "queue \"claps\" goes on\n");
+    until_batch(&world, batch, "state = 'succeeded'").await;
+    let json = parsed(&ask(&world, &["resume", "claps", "-o", "json"])?)?;
+    assert_eq!(json, parsed("{\"queue\": \"claps\", \"paused\": false}")?);
+    Ok(())
+}
