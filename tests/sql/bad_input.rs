@@ -39,7 +39,8 @@ fn says(call: &str) -> String {
 
 /// Batch 1, the first item of which failed, and this.
 fn failed(sql: &str) -> String {
-    let claim = r#"SELECT pgbatch.claim(0, '[{"batch": 1, "first_item": 2, "last_item": 2, "attempt": 1}]');"#;
+    let claim =
+        r#"SELECT pgbatch.claim(0, '[{"batch": 1, "first_item": 2, "last_item": 2, "attempt": 1}]');"#;
     let ends = r#"[{"run": 1, "state": "failed"}, {"run": 2, "state": "succeeded"}]"#;
     format!("{LIVE} {claim} SELECT pgbatch.finish_runs(0, '{ends}'); {sql}")
 }

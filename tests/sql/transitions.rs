@@ -160,7 +160,7 @@ async fn step(client: &Client, dice: &mut Dice, batches: &[i64]) -> Tested {
     let live: Vec<i64> = view.live.iter().map(|run| run.run).collect();
     match dice.roll(12) {
         0..=3 => {
-            let queue = &view.queues.first();
+            let queue = view.queues.first();
             let fresh = queue.into_iter().flat_map(|q| &q.fresh).map(|f| (f.batch, f.next_item, 1));
             let retries =
                 queue.into_iter().flat_map(|q| &q.retries).map(|r| (r.batch, r.first_item, r.attempt));
