@@ -13,7 +13,7 @@ TARGET := x86_64-unknown-linux-gnu
 
 .PHONY: help tools build dispatcher extension install demo test test-core test-sql test-pg18 test-process test-cli test-cluster \
 	test-faults test-faults-short \
-	bench lint cluster cluster-down images
+	bench lint simulate cluster cluster-down images
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -51,6 +51,10 @@ test: tools ## Everything, cheapest first
 
 test-core: ## Decisions and adapters without services: seconds
 	cargo test --workspace --exclude pgbatch-extension --exclude e2e
+
+SEEDS ?= 100000
+simulate: ## The simulation of faults by hand: SEEDS=1000000 of them, from SEED=1 on; a failing one is told
+	SEED=$(or $(SEED),1) SEEDS=$(SEEDS) cargo test --release -p pgbatch-dispatcher --test simulation no_seed -- --nocapture
 
 test-sql: build ## SQL functions and races against a private PostgreSQL
 	cargo test -p e2e --test sql

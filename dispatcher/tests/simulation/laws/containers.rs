@@ -1,0 +1,68 @@
+//! What may run at all.
+
+use pgbatch_core::snapshot::{BatchId, RunId};
+
+use super::{Container, Law, Laws};
+use crate::store::Tables;
+use crate::world::World;
+
+impl Laws {
+    /// A Job is created. Returns whether nobody wants it: its run was over by then, or had had a Job, and the request was
+    /// `stale`: whoever sent it had given up, was dead or deposed. The dispatcher that leads cannot prevent that; what
+    /// such a Job runs is a zombie's, which cannot write, and must be stopped.
+    pub(crate) fn note_job(&mut self, world: &World, tables: &Tables, run: RunId, stale: bool) -> bool {
+        let live = tables.runs.get(&run).is_some_and(|row| row.is_live());
+        let jobs = self.jobs.entry(run).or_default();
+        if !live || (stale && jobs.created > 0) {
+            return true;
+        }
+        jobs.created += 1;
+        if jobs.created > 1 + jobs.taken {
+            world.violate(Law::OneJob, format!("run {run} has {} Jobs", jobs.created));
+        }
+        false
+    }
+
+    /// Somebody else than the dispatcher deleted the Job of a run.
+    pub(crate) fn note_taken(&mut self, run: RunId) {
+        self.jobs.entry(run).or_default().taken += 1;
+    }
+
+    /// A container of a run starts. Returns its number.
+    pub(crate) fn container_starts(
+        &mut self,
+        world: &World,
+        tables: &Tables,
+        run: RunId,
+        (batch, items): (BatchId, (u32, u32)),
+        stillborn: bool,
+    ) -> u64 {
+        self.next_container += 1;
+        self.started_containers += 1;
+        let overlaps = |c: &&Container| c.batch == batch && c.items.0 <= items.1 && items.0 <= c.items.1;
+        let other = self.containers.values().filter(|c| !c.stillborn && !stillborn).find(overlaps);
+        if let Some(other) = other {
+            let words = format!("run {run} starts while run {} runs, items of batch {batch}", other.run);
+            world.violate(Law::OneAtATime, words);
+        }
+        if !stillborn {
+            if tables.runs.get(&run).is_none_or(|row| !row.is_live()) {
+                world.violate(Law::OverIsOver, format!("a container of run {run} starts, which is over"));
+            }
+            for item in items.0..=items.1 {
+                let by = self.life(batch, item).succeeded_by.filter(|by| *by != run);
+                if let Some(by) = by {
+                    let words =
+                        format!("run {run} runs item {item} of batch {batch}, which succeeded in run {by}");
+                    world.violate(Law::OverIsOver, words);
+                }
+            }
+        }
+        self.containers.insert(self.next_container, Container { run, batch, items, stillborn });
+        self.next_container
+    }
+
+    pub(crate) fn container_ends(&mut self, container: u64) {
+        self.containers.remove(&container);
+    }
+}
