@@ -94,8 +94,9 @@ cluster: ## A real Kubernetes in a network namespace of its own; leaves target/c
 	@tests/kubernetes/build.sh
 	@tests/kubernetes/up.sh
 
-cluster-down: ## Stop it
+cluster-down: ## Stop it, and the one that tests break
 	@tests/kubernetes/down.sh
+	@PGBATCH_CLUSTER_DIR=$(CURDIR)/target/broken-cluster tests/kubernetes/down.sh
 
 images: dispatcher ## Image tarballs under target/images, loaded into the cluster if it is up
 	@deploy/images/build.sh

@@ -22,8 +22,9 @@ pub(crate) const LONG: Duration = Duration::from_secs(1200);
 
 const QUEUE: &str = "faults";
 
-/// What each pod does: says that it starts, works for a second, fails as often as its item says, says that it ends. A
-/// line is one write to a file opened for appending, so the lines of all pods are whole and in order.
+/// What each pod does: says that it starts, works for a second (and for as long as there is a file `hold`), fails as often
+/// as its item says, says that it ends. A line is one write to a file opened for appending, so the lines of all pods are
+/// whole and in order.
 const PROGRAM: &str = r#"
     say() {
         read -r now idle </proc/uptime
@@ -34,6 +35,7 @@ const PROGRAM: &str = r#"
     say start
     sleep 1 &
     wait $!
+    while [ -e /record/hold ]; do sleep 0.2 & wait $!; done
     [ "$PGBATCH_ATTEMPT" -gt "$PGBATCH_ARG_FAILS" ] && finish 0
     finish 1
 "#;

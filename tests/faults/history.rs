@@ -49,7 +49,12 @@ pub(crate) struct Allowed {
     pub(crate) cut_off: usize,
     /// Whether Kubernetes may give a Job another pod, once the first one has ended: a drained or lost node.
     pub(crate) replaced_pods: bool,
+    /// Whether a pod may be told to stop by somebody else's hand: SIGTERM's 143 is then no end of its own.
+    pub(crate) stopped_pods: bool,
 }
+
+/// The exit code of a pod that was told to stop.
+const STOPPED: i32 = 143;
 
 /// What does not agree, in words; all empty = nothing was lost and nothing doubled.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -171,7 +176,9 @@ fn check_starts(
             findings.doubled.push(format!("started again: {execution:?}"));
         }
         let is_to_fail = execution.attempt <= item.fails;
-        if execution.ended.is_some_and(|ended| (ended.exit_code == 0) == is_to_fail) {
+        let is_stopped = |ended: &Ended| allowed.stopped_pods && ended.exit_code == STOPPED;
+        let ended = execution.ended.filter(|ended| !is_stopped(ended));
+        if ended.is_some_and(|ended| (ended.exit_code == 0) == is_to_fail) {
             findings.wrong.push(format!("it ended otherwise than it was to: {execution:?}"));
         }
     }
@@ -260,6 +267,21 @@ mod tests {
         let record = "start 2 2 13 e 9.00\nend 2 2 13 e 9.50 0\n";
         let text = RECORD.replace("start 2 1 11 b 5.01\n", "").replace("end 2 1 11 b 6.02 0\n", "");
         assert_eq!(found(&burnt, &more, &format!("{text}{record}")).2, 1, "an attempt too many");
+    }
+
+    #[test]
+    fn a_pod_that_was_told_to_stop_has_no_end_of_its_own() {
+        let (mut twice, mut again) = (items(), runs());
+        twice[1].attempts = 2;
+        again[1].state = "lost".to_owned();
+        again.push(Run { id: 13, item: 2, attempt: 2, state: "succeeded".to_owned() });
+        let stopped = RECORD.replace("b 6.02 0", "b 6.02 143");
+        let executions =
+            read_record(&format!("{stopped}start 2 2 13 e 9.00\nend 2 2 13 e 9.50 0\n")).unwrap();
+        let allowed = Allowed { further_attempts: 1, ..Allowed::default() };
+        assert_eq!(compare(&twice, &again, &executions, allowed).wrong.len(), 1);
+        let allowed = Allowed { stopped_pods: true, ..allowed };
+        assert_eq!(compare(&twice, &again, &executions, allowed), Findings::default());
     }
 
     #[test]

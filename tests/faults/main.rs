@@ -11,6 +11,8 @@ mod dispatcher_killed;
 mod dispatchers;
 mod frozen;
 mod history;
+mod kubernetes;
+mod kubernetes_objects;
 mod moments;
 mod partition;
 mod postgres_stopped;

@@ -2,15 +2,17 @@
 # shellcheck shell=bash disable=SC2034
 # Everything a cluster of this clone owns can be found again from the clone's path alone: the files under
 # target/cluster, the short directory under /run (for unix sockets, whose paths are limited to 107 bytes, and
-# for what must outlive `cargo clean`), the network namespace and the cgroup.
+# for what must outlive `cargo clean`), the network namespace and the cgroup. PGBATCH_CLUSTER_DIR names another folder
+# for these files, and so another cluster beside the first one; what is built serves all of them.
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPO=$(cd "$HERE/../.." && pwd)
-C=$REPO/target/cluster
-BIN=$C/bin/cluster
-KUBECTL=$C/bin/kubectl
+BUILT=$REPO/target/cluster
+BIN=$BUILT/bin/cluster
+KUBECTL=$BUILT/bin/kubectl
+C=${PGBATCH_CLUSTER_DIR:-$BUILT}
 LOGS=$C/logs
-HASH=$(printf %s "$REPO" | sha256sum | cut -c1-8)
+HASH=$(printf %s "${PGBATCH_CLUSTER_DIR:-$REPO}" | sha256sum | cut -c1-8)
 RUN=/run/pgbatch-$HASH
 SOCK=$RUN/containerd/containerd.sock
 STARTED=$SECONDS

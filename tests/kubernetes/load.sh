@@ -14,10 +14,10 @@ fi
 if [ $# = 0 ]; then
     root=$(mktemp -d)
     trap 'rm -rf "$root"' EXIT
-    install -D -m 755 "$C/bin/pause" "$root/pause"
-    "$REPO/deploy/images/image.py" --name pgbatch/pause:dev --root "$root" --entrypoint /pause --output "$C/bin/pause.tar"
+    install -D -m 755 "$BUILT/bin/pause" "$root/pause"
+    "$REPO/deploy/images/image.py" --name pgbatch/pause:dev --root "$root" --entrypoint /pause --output "$BUILT/bin/pause.tar"
     shopt -s nullglob
-    set -- "$C/bin/pause.tar" "$REPO"/target/images/*.tar
+    set -- "$BUILT/bin/pause.tar" "$REPO"/target/images/*.tar
 fi
 mkdir -p "$RUN/loaded"
 for tarball in "$@"; do

@@ -81,7 +81,8 @@ if healthy; then
     exit 0
 fi
 "$HERE/install.sh"
-"$HERE/build.sh"
+# What is built is the same for every cluster of this clone.
+env -u PGBATCH_CLUSTER_DIR "$HERE/build.sh"
 "$HERE/down.sh" --locked
 
 rm -rf "$LOGS"

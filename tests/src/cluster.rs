@@ -9,11 +9,15 @@ use serde_json::{Value, json};
 
 use crate::repository;
 
-/// The cluster of this clone.
+/// A cluster of this clone.
 #[derive(Debug, Clone)]
 pub struct Cluster {
+    dir: PathBuf,
     facts: BTreeMap<String, String>,
 }
+
+/// Names the folder of another cluster than that of `make cluster`.
+const DIR: &str = "PGBATCH_CLUSTER_DIR";
 
 impl Cluster {
     /// The running cluster.
@@ -21,12 +25,30 @@ impl Cluster {
     /// # Errors
     /// There is none: `make cluster` starts it.
     pub fn find() -> io::Result<Self> {
-        let path = repository().join("target/cluster/env");
+        Self::in_dir(std::env::var_os(DIR).map_or_else(|| repository().join("target/cluster"), PathBuf::from))
+    }
+
+    /// A cluster that nobody minds to see broken: started by the first who asks, beside that of `make cluster`. It stays
+    /// until `make cluster-down`.
+    ///
+    /// # Errors
+    /// It does not start: the script has said why.
+    pub fn to_be_broken() -> io::Result<Self> {
+        let dir = repository().join("target/broken-cluster");
+        let status = script("up.sh").env(DIR, &dir).stdout(Stdio::null()).status()?;
+        match status.success() {
+            true => Self::in_dir(dir),
+            false => Err(io::Error::other(format!("up.sh: {status}"))),
+        }
+    }
+
+    fn in_dir(dir: PathBuf) -> io::Result<Self> {
+        let path = dir.join("env");
         let text = std::fs::read_to_string(&path)
             .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}; run make cluster", path.display())))?;
         let facts =
             text.lines().filter_map(|l| l.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect();
-        Ok(Self { facts })
+        Ok(Self { dir, facts })
     }
 
     fn fact(&self, name: &str) -> &str {
@@ -54,7 +76,7 @@ impl Cluster {
     /// The API server's record of every request.
     #[must_use]
     pub fn audit_log(&self) -> PathBuf {
-        repository().join("target/cluster/logs/audit.log")
+        self.dir.join("logs/audit.log")
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -121,8 +143,8 @@ impl Cluster {
     /// # Errors
     /// The script failed.
     pub fn component(&self, verb: &str, component: &str) -> io::Result<()> {
-        let script = repository().join("tests/kubernetes/component.sh");
-        let status = Command::new(script).args([verb, component]).stdout(Stdio::null()).status()?;
+        let mut script = script("component.sh");
+        let status = script.args([verb, component]).env(DIR, &self.dir).stdout(Stdio::null()).status()?;
         match status.success() {
             true => Ok(()),
             false => Err(io::Error::other(format!("component.sh {verb} {component}: {status}"))),
@@ -138,6 +160,10 @@ impl Cluster {
         self.kubectl(&["create", "namespace", &name])?;
         Ok(Namespace { cluster: self.clone(), name })
     }
+}
+
+fn script(name: &str) -> Command {
+    Command::new(repository().join("tests/kubernetes").join(name))
 }
 
 /// A namespace that is deleted when the test is over; `PGBATCH_KEEP=1` keeps it.
