@@ -3,9 +3,9 @@
 CREATE TABLE pgbatch.trigger (
     name              text        PRIMARY KEY
                       CONSTRAINT trigger_name CHECK (char_length(name) BETWEEN 1 AND 128),
-    kind              text        NOT NULL CONSTRAINT trigger_kind CHECK (kind IN ('insert')),
+    kind              text        NOT NULL CONSTRAINT trigger_kind CHECK (kind IN ('insert', 'rows')),
     queue             text        NOT NULL,
-    -- Its table; dumped by name.
+    -- Its table, or the view that is its query; dumped by name.
     source            regclass    NOT NULL,
     -- Which of its rows, as PostgreSQL wrote it down when it had checked it; NULL = all.
     condition         text,

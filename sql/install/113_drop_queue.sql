@@ -22,7 +22,7 @@ BEGIN
 
     PERFORM pgbatch.refuse_fed_queue(drop_queue.name);
     -- Those left are of tables that are gone.
-    DELETE FROM pgbatch.trigger t WHERE t.queue = drop_queue.name;
+    PERFORM pgbatch.forget_trigger(t.name) FROM pgbatch.trigger t WHERE t.queue = drop_queue.name;
 
     open_batches := ARRAY(SELECT b.id FROM pgbatch.batch b
         WHERE b.queue = drop_queue.name AND b.state IN ('waiting', 'pending', 'running'));

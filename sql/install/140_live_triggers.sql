@@ -1,9 +1,17 @@
--- The triggers whose table, and PostgreSQL's own trigger on it, are there. Whoever drops either drops no row of
--- pgbatch.trigger; the rows left over are not seen here, and go when their name is used again.
+-- The triggers that are there, with all that they need: the table or the view that is the query. Whoever drops that drops
+-- no row of pgbatch.trigger; the rows left over are not seen here, and go when their name is used again.
 CREATE VIEW pgbatch.live_triggers AS
-SELECT t.*, p.tgname, p.tgenabled
+SELECT t.*, p.enabled, p.drops
 FROM pgbatch.trigger t
-JOIN pg_catalog.pg_trigger p ON p.tgrelid = t.source
-    AND p.tgargs = pg_catalog.convert_to(t.name, pg_catalog.getdatabaseencoding()) || '\x00'
-JOIN pg_catalog.pg_proc f ON f.oid = p.tgfoid
-    AND f.proname = 'enqueue_inserted' AND f.pronamespace = 'pgbatch'::pg_catalog.regnamespace;
+JOIN pg_catalog.pg_class c ON c.oid = t.source
+CROSS JOIN LATERAL (
+    -- PostgreSQL's own triggers on tables.
+    SELECT coalesce(pg_catalog.bool_and(p.tgenabled <> 'D'), false) AS enabled,
+        pg_catalog.string_agg(pg_catalog.format('DROP TRIGGER %I ON %s', p.tgname, p.tgrelid::pg_catalog.regclass), '; '
+            ORDER BY p.tgrelid) AS drops
+    FROM pg_catalog.pg_trigger p
+    WHERE p.tgfoid = pg_catalog.to_regproc(CASE t.kind WHEN 'insert' THEN 'pgbatch.enqueue_inserted' ELSE 'pgbatch.mark_watched' END)
+        AND p.tgargs = pg_catalog.convert_to(t.name, pg_catalog.getdatabaseencoding()) || '\x00'
+        AND (t.kind <> 'insert' OR p.tgrelid = t.source)) p
+WHERE CASE t.kind WHEN 'insert' THEN p.drops IS NOT NULL
+    ELSE c.relkind = 'v' AND c.relnamespace = 'pgbatch'::pg_catalog.regnamespace END;

@@ -39,7 +39,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('trigger "%s" exists already', trigger_name),
             HINT = 'The view pgbatch.triggers lists them; give another name => ....';
     END IF;
-    DELETE FROM pgbatch.trigger t WHERE t.name = trigger_name;
+    PERFORM pgbatch.forget_trigger(trigger_name);
     SELECT string_agg(format('%I %s, ', p.name, p.type), '' ORDER BY p.number) INTO columns
     FROM pgbatch.plain_columns(source) p;
 END

@@ -1,10 +1,11 @@
--- pgbatch.observe: PostgreSQL's side of the world, for the dispatcher's plan; first lets batches go on that need no run.
+-- pgbatch.observe: PostgreSQL's side of the world, for the dispatcher's plan; first runs the queries of watch_rows() where
+-- something has changed, and lets batches go on that need no run.
 --
 -- Parameters:  epoch  of the dispatcher that asks
 --              also   names of further queues to tell of: the history limits of a queue outlive its work
 -- Returns:     a StoreView: see dispatcher/core/src/snapshot.rs, which is the same in words
 -- Errors:      55000 if another dispatcher leads
--- Locks, Writes: as advance(); nothing when nothing has changed
+-- Locks, Writes: as advance() and run_watches(); nothing when nothing has changed
 --
 -- Its cost must not grow with what is queued. Each table has an index for each question here, and subqueries with LIMIT 1
 -- are asked once per row and never become a join over all batches. enable_seqscan = off, here and in the dispatcher's
@@ -22,7 +23,7 @@ BEGIN
         PERFORM pgbatch.reject_epoch(epoch);
     END IF;
     -- What is left because of somebody's lock must be looked at again, though its end may ring nothing.
-    again_at := CASE WHEN pgbatch.advance() THEN now() + '1 s' END;
+    again_at := least(pgbatch.run_watches(), CASE WHEN pgbatch.advance() THEN now() + '1 s' END);
     limits := pgbatch.observe_limits();
     RETURN jsonb_build_object(
         'now', now(),

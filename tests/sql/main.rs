@@ -32,3 +32,5 @@ mod trigger_rights;
 mod triggers;
 mod wait;
 mod waiting;
+mod watch_input;
+mod watch_rows;
