@@ -10,7 +10,8 @@ CROSS JOIN LATERAL (
         pg_catalog.string_agg(pg_catalog.format('DROP TRIGGER %I ON %s', p.tgname, p.tgrelid::pg_catalog.regclass), '; '
             ORDER BY p.tgrelid) AS drops
     FROM pg_catalog.pg_trigger p
-    WHERE p.tgfoid = pg_catalog.to_regproc(CASE t.kind WHEN 'insert' THEN 'pgbatch.enqueue_inserted' ELSE 'pgbatch.mark_watched' END)
+    WHERE p.tgfoid = pg_catalog.to_regproc(
+            CASE t.kind WHEN 'insert' THEN 'pgbatch.enqueue_inserted' ELSE 'pgbatch.mark_watched' END)
         AND p.tgargs = pg_catalog.convert_to(t.name, pg_catalog.getdatabaseencoding()) || '\x00'
         AND (t.kind <> 'insert' OR p.tgrelid = t.source)) p
 WHERE CASE t.kind WHEN 'insert' THEN p.drops IS NOT NULL

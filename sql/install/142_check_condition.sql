@@ -71,7 +71,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
      WHERE parsed ~ '\{SQLVALUEFUNCTION ')
     UNION ALL
     (SELECT format('it is more than an expression: %s', lower(m[1]))
-     FROM regexp_matches(parsed, '\{(SUBLINK|SUBPLAN|QUERY|AGGREF|WINDOWFUNC|NEXTVALUEEXPR|COERCETODOMAIN|PARAM|CURRENTOFEXPR) ', 'g') m
+     FROM regexp_matches(parsed,
+         '\{(SUBLINK|SUBPLAN|QUERY|AGGREF|WINDOWFUNC|NEXTVALUEEXPR|COERCETODOMAIN|PARAM|CURRENTOFEXPR) ', 'g') m
      LIMIT 1)
     LIMIT 1
 $$;

@@ -32,7 +32,8 @@ DECLARE
     part     text;
 BEGIN
     FOR relation IN
-        SELECT c.oid::regclass AS name, c.relkind, c.relowner, c.oid < 16384 AS is_system, c.relnamespace = 'pgbatch'::regnamespace AS is_own
+        SELECT c.oid::regclass AS name, c.relkind, c.relowner, c.oid < 16384 AS is_system,
+            c.relnamespace = 'pgbatch'::regnamespace AS is_own
         FROM pgbatch.read_relations(source) r JOIN pg_class c ON c.oid = r.relation
         WHERE c.oid <> source ORDER BY c.oid
     LOOP
@@ -50,7 +51,8 @@ BEGIN
                 HINT = 'Triggers are put on the tables that it reads, and dropped again: they must be the extension''s owner''s.';
         END IF;
     END LOOP;
-    IF NOT EXISTS (SELECT FROM pgbatch.read_relations(source) r JOIN pg_class c ON c.oid = r.relation WHERE c.relkind IN ('r', 'p')) THEN
+    IF NOT EXISTS (SELECT FROM pgbatch.read_relations(source) r JOIN pg_class c ON c.oid = r.relation
+                   WHERE c.relkind IN ('r', 'p')) THEN
         PERFORM pgbatch.reject('query is invalid: it reads no table', 'Without one nothing ever changes.');
     END IF;
     SELECT p.part INTO part

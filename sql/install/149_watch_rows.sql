@@ -31,7 +31,8 @@ BEGIN
     IF current_user OPERATOR(pg_catalog.<>) owner THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
             MESSAGE = pg_catalog.format('watch_rows() may be called by the extension''s owner only, by %I', owner),
-            HINT = pg_catalog.format('The query runs with his rights. SET ROLE %I, if you may; or use pgbatch.enqueue_on_insert().', owner);
+            HINT = pg_catalog.format(
+                'The query runs with his rights. SET ROLE %I, if you may; or use pgbatch.enqueue_on_insert().', owner);
     END IF;
     view := pgbatch.prepare_watch(name, queue, query);
     BEGIN
@@ -45,7 +46,8 @@ BEGIN
     PERFORM pgbatch.register_watch(name, queue, view);
 END
 $$;
-COMMENT ON FUNCTION pgbatch.watch_rows IS 'Each new key of a query is an item; the query runs when a table that it reads has changed';
+COMMENT ON FUNCTION pgbatch.watch_rows IS
+    'Each new key of a query is an item; the query runs when a table that it reads has changed';
 
 -- pgbatch.prepare_watch: checks what watch_rows() is asked for, and frees the name if a trigger had it that is gone.
 --

@@ -5,7 +5,8 @@ SELECT t.name, t.kind, t.queue,
     b.created_at AS last_fired_at,
     b.items::numeric AS last_value,
     r.error,
-    t.source::text AS source, t.condition, CASE t.kind WHEN 'rows' THEN pg_catalog.pg_get_viewdef(t.source) END AS query, t.created_at, t.created_by
+    t.source::text AS source, t.condition,
+    CASE t.kind WHEN 'rows' THEN pg_catalog.pg_get_viewdef(t.source) END AS query, t.created_at, t.created_by
 FROM pgbatch.live_triggers t
 LEFT JOIN pgbatch.watch_run r ON r.trigger_name = t.name
 LEFT JOIN LATERAL (
