@@ -37,11 +37,12 @@ pub(super) async fn settle(client: &Client) -> Result<(), Error> {
             &[&names, &values],
         )
         .await?;
-    // A claim that a crash of PostgreSQL takes back has a Job already, and its items would get a second one.
+    // A claim that a crash of PostgreSQL, or a promotion ('local' does not wait for the standby), takes back has a Job
+    // already, and its items would get a second one.
     client
         .execute(
             "SELECT set_config('synchronous_commit', 'on', false) \
-             WHERE current_setting('synchronous_commit') = 'off'",
+             WHERE current_setting('synchronous_commit') IN ('off', 'local')",
             &[],
         )
         .await?;
