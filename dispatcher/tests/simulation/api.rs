@@ -141,11 +141,12 @@ fn create(world: &Arc<World>, namespace: &str, job: &Job, stale: bool) -> kube::
 }
 
 fn delete(world: &Arc<World>, key: &Key, uid: &str) -> kube::Result<()> {
-    let known = world.cluster().jobs.get(key).map(|job| job.uid == uid);
+    let known = world.cluster().jobs.get(key).map(|job| (job.uid == uid, job.run));
     match known {
         None => Err(refusal(404, "NotFound", "the Job is not found")),
-        Some(false) => Err(refusal(409, "Conflict", "the UID in the precondition does not match")),
-        Some(true) => {
+        Some((false, _)) => Err(refusal(409, "Conflict", "the UID in the precondition does not match")),
+        Some((true, run)) => {
+            world.laws().note_deleted(run);
             delete_job(world, key, Cascade::Background);
             Ok(())
         }

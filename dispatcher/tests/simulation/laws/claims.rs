@@ -11,7 +11,8 @@ impl Laws {
     pub(super) fn judge_claim(&mut self, world: &World, tables: &Tables, run: RunId, epoch: i64) {
         let Some(run) = tables.runs.get(&run) else { return };
         let Some(batch) = tables.batches.get(&run.batch) else { return };
-        if batch.cancel || tables.queues.get(&run.queue).is_none_or(|queue| queue.paused) {
+        let early = batch.not_before.is_some_and(|at| at > tables.now);
+        if early || batch.cancel || tables.queues.get(&run.queue).is_none_or(|queue| queue.paused) {
             world.violate(Law::HeldBack, format!("run {} of batch {} was claimed", run.id, run.batch));
         }
         let Some(look) = self.looks.get(&epoch) else { return };

@@ -70,6 +70,12 @@ impl Laws {
         }
     }
 
+    /// The dispatcher deletes the Job of a run, and with it the pods that say so. Where its watches were behind it may
+    /// not know that the Job had ended, and stop it for its time limit: then an eviction does burn an attempt.
+    pub(crate) fn note_deleted(&mut self, run: RunId) {
+        self.evicted.remove(&run);
+    }
+
     /// A pod of a run was evicted, drained or lost with its node.
     pub(crate) fn note_touched(&mut self, run: RunId) {
         self.touched.insert(run);

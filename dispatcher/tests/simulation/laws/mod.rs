@@ -38,7 +38,7 @@ pub(crate) enum Law {
     Transitions,
     /// The counts of a batch are those of its items.
     Counts,
-    /// Nothing of a batch that is cancelled, or of a paused queue, is claimed.
+    /// Nothing of a batch that is cancelled, or whose time has not come, or of a paused queue, is claimed.
     HeldBack,
     /// When there is nothing to do, nothing is asked.
     Idle,
