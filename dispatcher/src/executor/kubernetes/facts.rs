@@ -29,6 +29,8 @@ pub(super) struct JobFacts {
     pub(super) token: Option<String>,
     /// It is being deleted.
     pub(super) deleting: bool,
+    /// One pod that succeeds is all that it wants.
+    pub(super) single: bool,
     /// Its fate, once no pod of it is left.
     pub(super) terminal: Option<Terminal>,
 }
@@ -42,6 +44,13 @@ pub(super) struct Terminal {
     pub(super) message: Option<String>,
 }
 
+impl Terminal {
+    /// The fate of a Job that vanished, by its only pod, which succeeded.
+    pub(super) fn of_done(pod: &PodFacts) -> Self {
+        Self { succeeded: true, finished_at: pod.finished_at(), reason: None, message: None }
+    }
+}
+
 /// A pod of a run.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct PodFacts {
@@ -52,6 +61,8 @@ pub(super) struct PodFacts {
     pub(super) name: String,
     /// It may still run something.
     pub(super) live: bool,
+    /// It succeeded before anybody wanted it deleted: its program was not told to stop.
+    pub(super) done: bool,
     /// Evicted, drained or preempted.
     pub(super) disrupted: bool,
     /// The kubelet's words about the pod as a whole.
@@ -117,6 +128,7 @@ impl JobFacts {
             uid: job.metadata.uid.clone()?,
             token: token(job),
             deleting: job.metadata.deletion_timestamp.is_some(),
+            single: job.spec.as_ref().is_some_and(|spec| spec.completions == Some(1)),
             terminal: terminal(job),
         })
     }
@@ -168,6 +180,7 @@ impl PodFacts {
             namespace: namespace.clone()?,
             name: name.clone()?,
             live: !matches!(phase, Some("Succeeded" | "Failed")),
+            done: phase == Some("Succeeded") && pod.metadata.deletion_timestamp.is_none(),
             disrupted: conditions.iter().any(|c| c.type_ == "DisruptionTarget" && c.status == "True"),
             reason: status.and_then(|status| status.reason.clone()),
             message: status.and_then(|status| status.message.clone()),
@@ -179,6 +192,11 @@ impl PodFacts {
     /// When its first container started.
     pub(super) fn started_at(&self) -> Option<Timestamp> {
         self.containers.iter().filter_map(|container| container.started_at).min()
+    }
+
+    /// When its last container ended.
+    pub(super) fn finished_at(&self) -> Option<Timestamp> {
+        self.containers.iter().filter_map(|container| container.ended.as_ref()?.finished_at).max()
     }
 
     /// Whether it says how it ended: well, or badly.

@@ -54,6 +54,8 @@ struct Entry {
     started_at: Option<Timestamp>,
     job: Seen,
     terminal: Option<Terminal>,
+    /// One pod that succeeds is all that the Job wants.
+    single: bool,
     /// A create request is under way. It may be carried out at any moment: also after a delete of what is there now.
     create_sent: bool,
     stop_requested: bool,
@@ -306,7 +308,8 @@ impl Mirror {
 
     /// A Job is there, or has changed.
     pub(super) fn apply_job(&mut self, facts: JobFacts) {
-        let JobFacts { run, queue, batch: _, namespace, name, uid, token, deleting, terminal } = facts;
+        let JobFacts { run, queue, batch: _, namespace, name, uid, token, deleting, single, terminal } =
+            facts;
         let entry =
             self.runs.entry(run).or_insert_with(|| Entry::new(&queue, &namespace, &name, Seen::NotYet));
         if entry.token.is_some() && entry.token != token {
@@ -320,6 +323,7 @@ impl Mirror {
             }
             entry.job = Seen::There { uid };
             entry.deleting = deleting;
+            entry.single = single;
             entry.terminal = terminal;
         });
     }
@@ -363,6 +367,7 @@ impl Entry {
             started_at: None,
             job,
             terminal: None,
+            single: false,
             create_sent: false,
             stop_requested: false,
             deleting: false,

@@ -77,7 +77,10 @@ impl Mirror {
         if self.runs.get(&run).is_some_and(|entry| matches!(entry.phase, JobPhase::Ended(_))) {
             return;
         }
-        self.pods.entry(run).or_default().insert(facts.name.clone(), facts);
+        let pods = self.pods.entry(run).or_default();
+        // Its deletion comes after that, and does not undo it.
+        let done = facts.done || pods.get(&facts.name).is_some_and(|known| known.done);
+        pods.insert(facts.name.clone(), PodFacts { done, ..facts });
         self.edit(run, |_| {});
     }
 

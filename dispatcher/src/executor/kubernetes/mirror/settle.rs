@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pgbatch_core::snapshot::{JobPhase, JobView, RunId, Waiting};
 use tracing::warn;
 
-use super::super::facts::{IMAGE_PULL, PodFacts};
+use super::super::facts::{IMAGE_PULL, PodFacts, Terminal};
 use super::super::fate;
 use super::{Asked, Entry, Mirror, Question, Seen};
 
@@ -96,7 +96,11 @@ impl Entry {
                 self.phase = going;
                 return Pods::Missing;
             }
-            (Seen::Gone, None) => JobPhase::Gone,
+            // The controller had not yet told what the pod had done: to do it again would be to do it twice.
+            (Seen::Gone, None) => match pods().find(|pod| pod.done && self.single) {
+                Some(pod) => JobPhase::Ended(fate::ending(&Terminal::of_done(pod), std::iter::once(pod))),
+                None => JobPhase::Gone,
+            },
         };
         Pods::Enough
     }

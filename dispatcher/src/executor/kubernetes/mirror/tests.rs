@@ -33,6 +33,7 @@ fn job(terminal: Option<bool>) -> JobFacts {
         uid: "u1".into(),
         token: Some("t".into()),
         deleting: false,
+        single: true,
         terminal: terminal.map(|succeeded| Terminal {
             succeeded,
             finished_at: Some(at(90)),

@@ -149,3 +149,28 @@ fn another_job_of_the_run_can_be_stopped_too() {
     assert!(!view(&mirror).stopping);
     assert_eq!(mirror.stop(RUN).and_then(|target| target.uid).as_deref(), Some("u2"));
 }
+
+#[test]
+fn what_a_pod_had_done_is_done_though_its_job_never_said_so() {
+    let done = || PodFacts { done: true, ..pod(Some(Some(0))) };
+    let mut mirror = with_job();
+    mirror.apply_pod(done());
+    mirror.delete_job(&job(None));
+    // On its way out it counts no more as one that nobody told to stop.
+    mirror.delete_pod(pod(Some(Some(0))));
+    mirror.answer_pods(RUN, vec![]);
+    let ending = ending(&mirror);
+    assert_eq!((ending.succeeded, ending.finished_at), (true, Some(at(80))));
+    assert_eq!(ending.message.as_deref(), Some("words"));
+
+    let vanished = |job: JobFacts, pod: PodFacts| {
+        let mut mirror = with_job();
+        mirror.apply_job(job.clone());
+        mirror.apply_pod(pod);
+        mirror.delete_job(&job);
+        mirror.answer_pods(RUN, vec![]);
+        phase(&mirror)
+    };
+    assert_eq!(vanished(job(None), pod(Some(Some(0)))), JobPhase::Gone, "it was told to stop");
+    assert_eq!(vanished(JobFacts { single: false, ..job(None) }, done()), JobPhase::Gone, "one of several");
+}
