@@ -115,7 +115,10 @@ impl World {
         if ring {
             self.ring();
         }
-        self.touch();
+        // Most calls only look.
+        if ring || !changes.is_empty() {
+            self.touch();
+        }
         result
     }
 
