@@ -210,7 +210,11 @@ impl Store for PostgresSession {
     }
 
     async fn over_runs(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError> {
-        let rows = self.client.query(&self.calls.over_runs, &[&self.epoch, &runs]).await.map_err(failed("over_runs"))?;
+        let rows = self
+            .client
+            .query(&self.calls.over_runs, &[&self.epoch, &runs])
+            .await
+            .map_err(failed("over_runs"))?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
