@@ -5,6 +5,7 @@
 //! - a Job that vanished leaves its run running for as long as a pod of it lives;
 //! - a Job that is not in a list was there only if the watch had seen it, or its create was answered before the list.
 
+mod answers;
 mod namespaces;
 mod pods;
 mod settle;
@@ -12,7 +13,7 @@ mod settle;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use pgbatch_core::snapshot::{Ending, ExecutorView, JobPhase, JobView, RunId, Waiting};
+use pgbatch_core::snapshot::{ExecutorView, JobPhase, JobView, RunId, Waiting};
 
 use self::namespaces::Namespace;
 use super::facts::{BlockedFacts, JobFacts, PodFacts, Terminal};
@@ -67,6 +68,8 @@ struct Entry {
     refusals: u32,
     /// How many lists of Jobs had begun when the create request was answered.
     answered: Option<u64>,
+    /// How many had been complete when it was sent.
+    sent_at: u64,
     /// Why it does not start: the last words of whoever is in its way.
     waiting: Option<Waiting>,
     /// The Job controller could not create a pod, and has not since.
@@ -144,67 +147,13 @@ impl Mirror {
         let entry = Entry {
             token: target.token.clone(),
             create_sent: true,
+            sent_at: self.lists_ended(&target.namespace),
             refusals,
             waiting,
             ..Entry::new(queue, &target.namespace, &target.name, Seen::NotYet)
         };
         self.runs.insert(target.run, entry);
         true
-    }
-
-    /// The create request succeeded: the watch will tell the rest.
-    pub(super) fn created(&mut self, run: RunId) {
-        let Some(entry) = self.runs.get_mut(&run) else { return };
-        entry.refusals = 0;
-        entry.answered = self.namespaces.get(&entry.namespace).map(|n| n.jobs.lists);
-    }
-
-    /// The Job was read: news only where the watch has not told yet.
-    pub(super) fn read(&mut self, run: RunId, job: Option<JobFacts>) {
-        if !self.runs.get(&run).is_some_and(Entry::is_unseen) {
-            return;
-        }
-        match job {
-            Some(facts) => self.apply_job(facts),
-            None => self.edit(run, |entry| entry.job = Seen::Gone),
-        }
-    }
-
-    /// The create request was refused for now, with these words.
-    pub(super) fn refuse(&mut self, run: RunId, why: Waiting, again_at: impl FnOnce(u32) -> Timestamp) {
-        self.edit(run, |entry| {
-            if entry.is_unseen() {
-                entry.waiting = Some(why);
-                entry.refusals += 1;
-                entry.phase = JobPhase::Refused { again_at: again_at(entry.refusals) };
-            }
-        });
-    }
-
-    /// The create request was refused for good.
-    pub(super) fn reject(&mut self, run: RunId, now: Timestamp, reason: &str, message: String) {
-        self.edit(run, |entry| {
-            entry.phase = JobPhase::Ended(Ending {
-                finished_at: Some(now),
-                reason: Some(reason.to_owned()),
-                message: Some(message),
-                ..Ending::default()
-            });
-        });
-    }
-
-    /// The create request was answered, in whatever way. A stop that waited for it is about to be sent to the returned
-    /// target.
-    pub(super) fn end_create(&mut self, run: RunId) -> Option<Target> {
-        let entry = self.runs.get_mut(&run)?;
-        entry.create_sent = false;
-        if entry.job == Seen::Gone && entry.terminal.is_none() {
-            // Of which Job was that: of this one, or of an earlier one whose name was then free for this?
-            (entry.job, entry.phase, entry.stop_requested) = (Seen::NotYet, JobPhase::Creating, false);
-            self.questions.push(Question::Exists(run));
-            return None;
-        }
-        if entry.stop_requested { self.target(run) } else { None }
     }
 
     /// A stop is about to be sent to the returned target; none: it waits for the answer to a create request, or there is
@@ -375,6 +324,7 @@ impl Entry {
             recorded: false,
             refusals: 0,
             answered: None,
+            sent_at: 0,
             waiting: None,
             blocked: None,
             disruptions: 0,

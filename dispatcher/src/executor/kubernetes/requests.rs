@@ -77,12 +77,13 @@ impl<A: JobApi> Inner<A> {
     /// The name is taken: by an earlier create of this very run, or by somebody else's Job.
     async fn resolve_taken(&self, target: &Target) {
         let run = target.run;
+        let as_of = self.mirror().lists_ended(&target.namespace);
         match limited(self.api.get(&target.namespace, &target.name)).await {
             Ok(Some(job)) if token(&job) == target.token => {
                 debug!("the Job was there already");
                 self.update(|mirror| {
                     mirror.created(run);
-                    mirror.read(run, JobFacts::of(&job));
+                    mirror.read(run, JobFacts::of(&job), as_of);
                 });
             }
             Ok(Some(_)) => {
@@ -123,11 +124,12 @@ impl<A: JobApi> Inner<A> {
     async fn try_delete(&self, target: &mut Target) -> kube::Result<()> {
         if target.uid.is_none() {
             // A Job that was never seen: it may not exist, and it may be somebody else's.
+            let as_of = self.mirror().lists_ended(&target.namespace);
             let job = limited(self.api.get(&target.namespace, &target.name))
                 .await?
                 .filter(|job| token(job) == target.token);
             target.uid = job.as_ref().and_then(|job| job.metadata.uid.clone());
-            self.update(|mirror| mirror.read(target.run, job.as_ref().and_then(JobFacts::of)));
+            self.update(|mirror| mirror.read(target.run, job.as_ref().and_then(JobFacts::of), as_of));
         }
         let Some(uid) = target.uid.clone() else { return Ok(()) };
         match limited(self.api.delete(&target.namespace, &target.name, &uid)).await {
@@ -164,8 +166,9 @@ impl<A: JobApi> Inner<A> {
                 self.update(|mirror| mirror.answer_pods(run, facts));
             }
             Question::Exists(_) => {
+                let as_of = self.mirror().lists_ended(&namespace);
                 let job = limited(self.api.get(&namespace, &name)).await?;
-                self.update(|mirror| mirror.read(run, job.as_ref().and_then(JobFacts::of)));
+                self.update(|mirror| mirror.read(run, job.as_ref().and_then(JobFacts::of), as_of));
             }
         }
         Ok(())

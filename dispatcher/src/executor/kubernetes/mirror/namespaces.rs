@@ -22,6 +22,8 @@ pub(super) struct Listing<K> {
     pub(super) synced: bool,
     /// Counts the lists begun.
     pub(super) lists: u64,
+    /// Counts those that were complete.
+    pub(super) ended: u64,
     /// What the list under way has shown so far.
     pub(super) seen: BTreeSet<K>,
     /// Why there is no watch now.
@@ -30,7 +32,7 @@ pub(super) struct Listing<K> {
 
 impl<K> Default for Listing<K> {
     fn default() -> Self {
-        Self { synced: false, lists: 0, seen: BTreeSet::new(), trouble: None }
+        Self { synced: false, lists: 0, ended: 0, seen: BTreeSet::new(), trouble: None }
     }
 }
 
@@ -92,6 +94,7 @@ impl<K> Listing<K> {
 
     pub(super) fn end(&mut self) -> BTreeSet<K> {
         self.synced = true;
+        self.ended += 1;
         std::mem::take(&mut self.seen)
     }
 }

@@ -1,3 +1,5 @@
+use pgbatch_core::snapshot::Ending;
+
 use super::super::facts::{ContainerEnd, ContainerFacts, IMAGE_PULL};
 use super::super::job_api::Watched;
 use super::*;
@@ -93,6 +95,12 @@ fn with_job() -> Mirror {
     create(&mut mirror);
     mirror.apply_job(job(None));
     mirror
+}
+
+/// The API server answers at once.
+fn read(mirror: &mut Mirror, job: Option<JobFacts>) {
+    let as_of = mirror.lists_ended(NS);
+    mirror.read(RUN, job, as_of);
 }
 
 /// The create request succeeds.
@@ -193,7 +201,7 @@ fn a_refused_start_can_be_tried_again_or_stopped() {
     let asked = mirror.stop(RUN).unwrap();
     assert_eq!((asked.uid, asked.token.as_deref()), (None, Some("t")));
     assert_eq!(phase(&mirror), JobPhase::Creating, "until the delete is answered");
-    mirror.read(RUN, None);
+    read(&mut mirror, None);
     mirror.answer_pods(RUN, vec![]);
     assert_eq!(phase(&mirror), JobPhase::Gone);
 }

@@ -65,7 +65,11 @@ fn a_create_that_is_younger_than_the_list_is_not_gone() {
     create(&mut mirror);
     mirror.end_jobs(NS);
     assert_eq!(phase(&mirror), JobPhase::Creating, "answered while the list was under way");
-    assert_eq!(mirror.take_questions(), [Question::Exists(RUN)]);
+    assert_eq!(
+        mirror.take_questions(),
+        [Question::Exists(RUN), Question::Exists(RUN)],
+        "each list may be of after it"
+    );
     mirror.begin_jobs(NS);
     mirror.end_jobs(NS);
     mirror.answer_pods(RUN, vec![]);
@@ -78,14 +82,30 @@ fn whether_a_created_job_is_still_there_is_answered() {
         let mut mirror = synced();
         mirror.begin(&target("t"), "q");
         create(&mut mirror);
-        mirror.read(RUN, job);
+        read(&mut mirror, job);
         mirror.answer_pods(RUN, vec![]);
         assert_eq!(phase(&mirror), expected);
     }
     // The watch was faster: an answer from before changes nothing.
     let mut mirror = with_job();
-    mirror.read(RUN, None);
+    read(&mut mirror, None);
     assert_eq!(phase(&mirror), JobPhase::Pending);
+}
+
+#[test]
+fn a_list_since_an_answer_was_on_its_way_may_know_better() {
+    let mut mirror = synced();
+    mirror.begin(&target("t"), "q");
+    relist(&mut mirror, &[], &[]);
+    create(&mut mirror);
+    assert_eq!(mirror.take_questions(), [Question::Exists(RUN)], "created and deleted before the list");
+    let as_of = mirror.lists_ended(NS);
+    mirror.begin_jobs(NS);
+    mirror.end_jobs(NS);
+    mirror.take_questions();
+    assert!(mirror.begin(&target("t"), "q"), "that list was begun after the create: the Job is gone");
+    mirror.read(RUN, Some(job(None)), as_of);
+    assert_eq!((phase(&mirror), mirror.take_questions()), (JobPhase::Creating, vec![Question::Exists(RUN)]));
 }
 
 #[test]
@@ -137,7 +157,7 @@ fn a_job_that_is_gone_while_a_create_is_under_way_may_be_there_again() {
     mirror.take_questions();
     assert_eq!(mirror.end_create(RUN), None);
     assert_eq!(mirror.take_questions(), [Question::Exists(RUN)]);
-    mirror.read(RUN, Some(JobFacts { uid: "u2".into(), ..job(None) }));
+    read(&mut mirror, Some(JobFacts { uid: "u2".into(), ..job(None) }));
     assert_eq!((phase(&mirror), view(&mirror).stopping), (JobPhase::Pending, false));
 }
 
