@@ -133,8 +133,15 @@ impl<A: JobApi> Inner<A> {
         }
         let Some(uid) = target.uid.clone() else { return Ok(()) };
         match limited(self.api.delete(&target.namespace, &target.name, &uid)).await {
-            // A conflict: this Job is gone, another one has its name.
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            // This Job is gone and another one has its name; or something else is in the way, and it goes on.
+            Err(kube::Error::Api(status)) if status.is_conflict() => {
+                let job = limited(self.api.get(&target.namespace, &target.name)).await?;
+                match job.and_then(|job| job.metadata.uid) == Some(uid) {
+                    true => Err(kube::Error::Api(status)),
+                    false => Ok(()),
+                }
+            }
             other => other,
         }
     }
