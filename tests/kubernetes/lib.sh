@@ -12,7 +12,8 @@ BIN=$BUILT/bin/cluster
 KUBECTL=$BUILT/bin/kubectl
 C=${PGBATCH_CLUSTER_DIR:-$BUILT}
 LOGS=$C/logs
-HASH=$(printf %s "${PGBATCH_CLUSTER_DIR:-$REPO}" | sha256sum | cut -c1-8)
+[ "$C" = "$BUILT" ] && OWNER=$REPO || OWNER=$C
+HASH=$(printf %s "$OWNER" | sha256sum | cut -c1-8)
 RUN=/run/pgbatch-$HASH
 SOCK=$RUN/containerd/containerd.sock
 STARTED=$SECONDS
