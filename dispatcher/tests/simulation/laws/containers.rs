@@ -23,8 +23,9 @@ impl Laws {
         false
     }
 
-    /// Somebody else than the dispatcher deleted the Job of a run.
+    /// Somebody else than the dispatcher deleted the Job of a run, and the pods that could have said how it ended.
     pub(crate) fn note_taken(&mut self, run: RunId) {
+        self.note_deleted(run);
         self.jobs.entry(run).or_default().taken += 1;
     }
 
