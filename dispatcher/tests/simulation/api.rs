@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::Stream;
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::Status;
@@ -112,7 +113,7 @@ fn words<T>(result: &kube::Result<T>) -> String {
     }
 }
 
-fn create(world: &Arc<World>, namespace: &str, job: &Job, stale: bool) -> kube::Result<()> {
+fn create(world: &Arc<World>, namespace: &str, job: &Job, sent: (Timestamp, bool)) -> kube::Result<()> {
     let name = job.metadata.name.clone().unwrap_or_default();
     let key: Key = (namespace.to_owned(), name);
     let tables = world.tables();
@@ -130,7 +131,7 @@ fn create(world: &Arc<World>, namespace: &str, job: &Job, stale: bool) -> kube::
     let Some(mut row) = JobRow::of(job, namespace, uid.clone()) else {
         return Err(refusal(422, "Invalid", "the Job is not one of a run"));
     };
-    row.stillborn = world.laws().note_job(world, &tables, row.run, stale);
+    row.stillborn = world.laws().note_job(world, &tables, row.run, sent);
     let object = row.object.clone();
     cluster.jobs.insert(key.clone(), row);
     cluster.log_job(&key, &object, false);
@@ -157,9 +158,12 @@ impl JobApi for Api {
     async fn create(&self, namespace: &str, job: &Job) -> kube::Result<()> {
         let name = job.metadata.name.clone().unwrap_or_default();
         let (namespace, job) = (namespace.to_owned(), job.clone());
-        let run = job.metadata.labels.as_ref().and_then(pgbatch_core::name::run_of);
+        let (sent_at, run) =
+            (self.world.now(), job.metadata.labels.as_ref().and_then(pgbatch_core::name::run_of));
         let result = self
-            .request(format!("create {name}"), move |world, stale| create(world, &namespace, &job, stale))
+            .request(format!("create {name}"), move |world, abandoned| {
+                create(world, &namespace, &job, (sent_at, abandoned))
+            })
             .await;
         if let (Err(kube::Error::Api(status)), Some(run)) = (&result, run)
             && status.is_already_exists()

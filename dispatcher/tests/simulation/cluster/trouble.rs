@@ -59,7 +59,7 @@ fn take_job(world: &Arc<World>, key: &Key, cascade: Cascade) {
     let job = world.cluster().jobs.get(key).map(|job| (job.run, job.uid.clone()));
     let Some((run, uid)) = job else { return };
     world.tell("people", || format!("delete Job {} ({cascade:?})", key.1));
-    world.laws().note_taken(run);
+    world.laws().note_taken(run, world.now());
     delete_job(world, key, cascade);
     if cascade == Cascade::Orphan {
         tokio::spawn(take_orphans(world.clone(), uid));

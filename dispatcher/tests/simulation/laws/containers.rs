@@ -1,5 +1,6 @@
 //! What may run at all.
 
+use jiff::Timestamp;
 use pgbatch_core::snapshot::{BatchId, RunId};
 
 use super::{Container, Law, Laws};
@@ -8,11 +9,18 @@ use crate::world::World;
 
 impl Laws {
     /// A Job is created. Returns whether nobody wants it: its run was over by then, or had had a Job, and the request was
-    /// `stale`: whoever sent it had given up, was dead or deposed. The dispatcher that leads cannot prevent that; what
-    /// such a Job runs is a zombie's, which cannot write, and must be stopped.
-    pub(crate) fn note_job(&mut self, world: &World, tables: &Tables, run: RunId, stale: bool) -> bool {
+    /// stale: whoever sent it had given up, was dead or deposed, or sent it before people deleted that Job. The
+    /// dispatcher that leads cannot prevent that; what such a Job runs is a zombie's, and must come to an end.
+    pub(crate) fn note_job(
+        &mut self,
+        world: &World,
+        tables: &Tables,
+        run: RunId,
+        (sent_at, abandoned): (Timestamp, bool),
+    ) -> bool {
         let live = tables.runs.get(&run).is_some_and(|row| row.is_live());
         let jobs = self.jobs.entry(run).or_default();
+        let stale = abandoned || jobs.taken_at.is_some_and(|taken_at| sent_at <= taken_at);
         if !live || (stale && jobs.created > 0) {
             return true;
         }
@@ -24,9 +32,10 @@ impl Laws {
     }
 
     /// Somebody else than the dispatcher deleted the Job of a run, and the pods that could have said how it ended.
-    pub(crate) fn note_taken(&mut self, run: RunId) {
+    pub(crate) fn note_taken(&mut self, run: RunId, at: Timestamp) {
         self.note_deleted(run);
-        self.jobs.entry(run).or_default().taken += 1;
+        let jobs = self.jobs.entry(run).or_default();
+        (jobs.taken, jobs.taken_at) = (jobs.taken + 1, Some(at));
     }
 
     /// A container of a run starts. Returns its number.

@@ -105,8 +105,9 @@ struct Container {
 #[derive(Default)]
 struct Jobs {
     created: u32,
-    /// Deleted by other hands than the dispatcher's.
+    /// Deleted by other hands than the dispatcher's, and when the last one was.
     taken: u32,
+    taken_at: Option<Timestamp>,
 }
 
 impl Laws {
