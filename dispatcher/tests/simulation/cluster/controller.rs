@@ -49,6 +49,7 @@ fn create_pod(world: &World, key: &Key, uid: &str, number: u32) -> Option<Key> {
     let row = PodRow {
         job_uid: uid.to_owned(),
         run: job.run,
+        stillborn: job.stillborn,
         phase: Phase::Pending,
         labels,
         started_at: None,

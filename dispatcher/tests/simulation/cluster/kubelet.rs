@@ -91,10 +91,10 @@ async fn wait_for_node(world: &Arc<World>, key: &Key, killed: &Killed) -> Option
 fn start(world: &Arc<World>, key: &Key, uid: &str) -> Option<(Program, u64)> {
     let mut cluster = world.cluster();
     let row = cluster.pods.get(key)?;
-    let run = row.run;
+    let (run, stillborn) = (row.run, row.stillborn);
     // The Job may be gone: its pods know by themselves what they are.
     let job = cluster.jobs.values().find(|job| job.uid == uid);
-    let of_job = job.map(|job| (job.batch, job.items, job.token.clone(), job.stillborn));
+    let of_job = job.map(|job| (job.batch, job.items, job.token.clone(), stillborn));
     cluster.edit_pod(key, |pod| {
         pod.phase = Phase::Running;
         pod.started_at = Some(world.now());
@@ -102,7 +102,7 @@ fn start(world: &Arc<World>, key: &Key, uid: &str) -> Option<(Program, u64)> {
     drop(cluster);
     let tables = world.tables();
     let known = tables.runs.get(&run);
-    let of_run = || known.map(|r| (r.batch, (r.first_item, r.last_item), r.token.clone(), !r.is_live()));
+    let of_run = || known.map(|r| (r.batch, (r.first_item, r.last_item), r.token.clone(), stillborn));
     let (batch, items, token, stillborn) = of_job.or_else(of_run)?;
     world.tell("kubelet", || format!("container of {} starts: batch {batch}, items {items:?}", key.1));
     let container = world.laws().container_starts(world, &tables, run, (batch, items), stillborn);

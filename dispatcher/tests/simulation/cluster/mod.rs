@@ -50,6 +50,8 @@ pub(crate) struct JobRow {
 pub(crate) struct PodRow {
     pub(crate) job_uid: String,
     pub(crate) run: RunId,
+    /// As its Job, which may be gone when it starts.
+    pub(crate) stillborn: bool,
     pub(crate) phase: Phase,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) started_at: Option<Timestamp>,

@@ -18,10 +18,13 @@ impl Laws {
         run: RunId,
         (sent_at, abandoned): (Timestamp, bool),
     ) -> bool {
-        let live = tables.runs.get(&run).is_some_and(|row| row.is_live());
+        let row = tables.runs.get(&run);
+        let live = row.is_some_and(|row| row.is_live());
+        let cancel = row.and_then(|row| tables.batches.get(&row.batch)).is_some_and(|batch| batch.cancel);
         let jobs = self.jobs.entry(run).or_default();
         let stale = abandoned || jobs.taken_at.is_some_and(|taken_at| sent_at <= taken_at);
-        if !live || (stale && jobs.created > 0) {
+        // A run that is to be cancelled and has no Job is ended at once: that may be on its way.
+        if !live || (stale && (jobs.created > 0 || cancel)) {
             return true;
         }
         jobs.created += 1;
