@@ -1,15 +1,18 @@
 //! What may run at all.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use pgbatch_core::snapshot::{BatchId, RunId};
 
 use super::{Container, Law, Laws};
 use crate::store::Tables;
 use crate::world::World;
 
+/// So long a watch may be behind, while it is not silent.
+const UNSEEN_MAX: SignedDuration = SignedDuration::from_secs(60);
+
 impl Laws {
     /// A Job is created. Returns whether nobody wants it: its run was over by then, or had had a Job, and the request was
-    /// stale: whoever sent it had given up, was dead or deposed, or sent it before people deleted that Job. The
+    /// stale: whoever sent it had given up, was dead or deposed, or could not know yet that people deleted that Job. The
     /// dispatcher that leads cannot prevent that; what such a Job runs is a zombie's, and must come to an end.
     pub(crate) fn note_job(
         &mut self,
@@ -22,7 +25,9 @@ impl Laws {
         let live = row.is_some_and(|row| row.is_live());
         let cancel = row.and_then(|row| tables.batches.get(&row.batch)).is_some_and(|batch| batch.cancel);
         let jobs = self.jobs.entry(run).or_default();
-        let stale = abandoned || jobs.taken_at.is_some_and(|taken_at| sent_at <= taken_at);
+        // Who was not told that the first create was done, and not yet that people deleted its Job, creates it again.
+        let unseen = |taken_at: Timestamp| sent_at <= taken_at + UNSEEN_MAX;
+        let stale = abandoned || jobs.taken_at.is_some_and(unseen);
         // A run that is to be cancelled and has no Job is ended at once: that may be on its way.
         if !live || (stale && (jobs.created > 0 || cancel)) {
             return true;
