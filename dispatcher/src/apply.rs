@@ -45,11 +45,7 @@ pub(crate) async fn apply(
         executor.stop(run);
     }
     stop_strays(strays, store, executor).await?;
-    for &run in removals {
-        // Not live any more, so its end is recorded, by whichever session.
-        executor.forget(run);
-        executor.remove(run);
-    }
+    remove_ended(removals, store, executor).await?;
     if *prune {
         store.prune().await?;
     }
@@ -69,6 +65,23 @@ async fn stop_strays(
     for run in store.over_runs(strays).await? {
         warn!(run, "stopping a Job whose run is over");
         executor.stop(run);
+    }
+    Ok(())
+}
+
+/// PostgreSQL is asked again here too: what was seen of it may be from before another dispatcher led, claimed a run and
+/// ran its Job to the end. To remove that one would be to lose its end.
+async fn remove_ended(
+    removals: &[RunId],
+    store: &impl Store,
+    executor: &impl Executor,
+) -> Result<(), StoreError> {
+    if removals.is_empty() {
+        return Ok(());
+    }
+    for run in store.over_runs(removals).await? {
+        executor.forget(run);
+        executor.remove(run);
     }
     Ok(())
 }
