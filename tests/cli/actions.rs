@@ -3,15 +3,15 @@
 use e2e::world::World;
 
 use crate::person::ask;
-use crate::{Tested, enqueue, parsed, shell_queue, until_batch};
+use crate::{Tested, parsed, until_batch};
 
 #[tokio::test]
 async fn retry_runs_the_failed_items_again_and_says_how_many() -> Tested {
     let world = World::new("cli_retry").await?;
     let mended = world.dir.join("mended");
-    shell_queue(&world, "broken", &format!("test -e {}", mended.display()), ", max_attempts => 1").await?;
+    world.shell_queue("broken", &format!("test -e {}", mended.display()), ", max_attempts => 1").await?;
     let _dispatcher = world.dispatcher(&[])?;
-    let batch = enqueue(&world, "broken", 2).await?;
+    let batch = world.enqueue_numbers("broken", 2).await?;
     until_batch(&world, batch, "state = 'failed'").await;
     std::fs::write(&mended, "")?;
     let id = batch.to_string();
@@ -26,12 +26,12 @@ async fn retry_runs_the_failed_items_again_and_says_how_many() -> Tested {
 #[tokio::test]
 async fn cancel_says_what_it_waits_for() -> Tested {
     let world = World::new("cli_cancel").await?;
-    shell_queue(&world, "long", "exec sleep 1000", ", max_parallel => 1").await?;
-    let waiting = enqueue(&world, "long", 2).await?;
+    world.shell_queue("long", "exec sleep 1000", ", max_parallel => 1").await?;
+    let waiting = world.enqueue_numbers("long", 2).await?;
     assert_eq!(ask(&world, &["cancel", &waiting.to_string()])?, format!("batch {waiting} is cancelled\n"));
 
     let mut dispatcher = world.dispatcher(&[])?;
-    let running = enqueue(&world, "long", 2).await?;
+    let running = world.enqueue_numbers("long", 2).await?;
     until_batch(&world, running, "running = 1").await;
     // Nobody is there to stop it, so that it cannot end before we look.
     dispatcher.kill()?;
@@ -46,11 +46,11 @@ async fn cancel_says_what_it_waits_for() -> Tested {
 #[tokio::test]
 async fn pause_holds_a_queue_and_resume_lets_it_go_on() -> Tested {
     let world = World::new("cli_pause").await?;
-    shell_queue(&world, "claps", "exit 0", "").await?;
+    world.shell_queue("claps", "exit 0", "").await?;
     let told = "queue \"claps\" is paused: nothing of it starts, its live runs go on\n";
     assert_eq!(ask(&world, &["pause", "claps"])?, told);
     let _dispatcher = world.dispatcher(&[])?;
-    let batch = enqueue(&world, "claps", 1).await?;
+    let batch = world.enqueue_numbers("claps", 1).await?;
     assert_eq!(parsed(&ask(&world, &["status", "-o", "json"])?)?["queues"][0]["paused"], true);
     assert_eq!(ask(&world, &["resume", "claps"])?, "queue \"claps\" goes on\n");
     until_batch(&world, batch, "state = 'succeeded'").await;

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use e2e::world::World;
 
 use crate::person::{ask, pgbatch, say, variables, without_durations};
-use crate::{Tested, enqueue, parsed, shell_queue, until_batch};
+use crate::{Tested, parsed, until_batch};
 
 /// Items with an even number fail.
 const EVEN_FAILS: &str =
@@ -16,9 +16,9 @@ async fn watch_tells_failures_as_they_come_and_ends_with_the_fate_of_the_batch()
     let world = World::new("cli_watch").await?;
     let gate = world.dir.join("gate");
     let line = format!("{EVEN_FAILS}; until [ -e {} ]; do sleep 0.1; done", gate.display());
-    shell_queue(&world, "halves", &line, ", max_attempts => 1").await?;
+    world.shell_queue("halves", &line, ", max_attempts => 1").await?;
     let _dispatcher = world.dispatcher(&[])?;
-    let batch = enqueue(&world, "halves", 3).await?;
+    let batch = world.enqueue_numbers("halves", 3).await?;
     let mut watch = pgbatch(&variables(&world), &["watch", &batch.to_string()]);
     let mut watch = watch.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     // The failure is told while the others still run.
@@ -38,9 +38,9 @@ async fn watch_tells_failures_as_they_come_and_ends_with_the_fate_of_the_batch()
 #[tokio::test]
 async fn many_failures_at_once_are_summed_up() -> Tested {
     let world = World::new("cli_many").await?;
-    shell_queue(&world, "never", "echo \"no $PGBATCH_ARG_N\" >&2; exit 3", ", max_attempts => 1").await?;
+    world.shell_queue("never", "echo \"no $PGBATCH_ARG_N\" >&2; exit 3", ", max_attempts => 1").await?;
     let _dispatcher = world.dispatcher(&[])?;
-    let batch = enqueue(&world, "never", 12).await?;
+    let batch = world.enqueue_numbers("never", 12).await?;
     until_batch(&world, batch, "state = 'failed'").await;
     let said = say(&world, &["watch", &batch.to_string()])?;
     assert_eq!(said.status, 1);
@@ -85,9 +85,9 @@ async fn run_and_wait_ends_with_the_items_fate() -> Tested {
 async fn logs_without_a_pod_are_what_was_kept() -> Tested {
     let world = World::new("cli_logs").await?;
     let line = "echo \"one $PGBATCH_ATTEMPT\"; printf 'two \\033[31m\\n'; exit 3";
-    shell_queue(&world, "speaks", line, ", max_attempts => 2, retry_backoff => '0 s'").await?;
+    world.shell_queue("speaks", line, ", max_attempts => 2, retry_backoff => '0 s'").await?;
     let _dispatcher = world.dispatcher(&[])?;
-    let batch = enqueue(&world, "speaks", 1).await?;
+    let batch = world.enqueue_numbers("speaks", 1).await?;
     until_batch(&world, batch, "state = 'failed'").await;
     let item = format!("{batch}/1");
     let said = say(&world, &["logs", &item])?;

@@ -12,30 +12,11 @@ use std::time::Duration;
 
 use e2e::wait::until;
 use e2e::world::World;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(30);
 
 type Tested = Result<(), Box<dyn std::error::Error>>;
-
-/// A queue whose one container runs a shell line.
-async fn shell_queue(
-    world: &World,
-    name: &str,
-    line: &str,
-    options: &str,
-) -> Result<(), tokio_postgres::Error> {
-    let template = json!({"spec": {"template": {"spec": {"containers": [
-        {"name": "main", "image": "none", "command": ["/bin/sh", "-c", line]}]}}}});
-    let sql = format!("SELECT pgbatch.create_queue($1, $2{options})");
-    world.client.execute(&sql, &[&name, &template]).await.map(drop)
-}
-
-/// A batch of items `{"n": 1}` and so on.
-async fn enqueue(world: &World, queue: &str, items: i32) -> Result<i64, tokio_postgres::Error> {
-    let sql = "SELECT pgbatch.enqueue_query($1, format('SELECT n FROM generate_series(1, %s) n', $2::int))";
-    Ok(world.client.query_one(sql, &[&queue, &items]).await?.get(0))
-}
 
 async fn until_batch(world: &World, batch: i64, condition: &str) {
     let sql = format!("SELECT true FROM pgbatch.batches WHERE id = $1 AND {condition}");

@@ -5,16 +5,16 @@ use std::process::Stdio;
 use e2e::world::World;
 
 use crate::person::{ask, pgbatch, run, say, variables, without_durations};
-use crate::{Tested, enqueue, long_ago, parsed, shell_queue};
+use crate::{Tested, long_ago, parsed};
 
 #[tokio::test]
 async fn status_prints_a_table_of_what_is_held_and_why() -> Tested {
     let world = World::new("cli_status").await?;
     world.client.batch_execute("SELECT pgbatch.create_limit('node', 4)").await?;
-    shell_queue(&world, "claps", "exit 0", ", limit_name => 'node'").await?;
-    shell_queue(&world, "mail", "exit 0", "").await?;
-    shell_queue(&world, "quiet", "exit 0", "").await?;
-    enqueue(&world, "claps", 60).await?;
+    world.shell_queue("claps", "exit 0", ", limit_name => 'node'").await?;
+    world.shell_queue("mail", "exit 0", "").await?;
+    world.shell_queue("quiet", "exit 0", "").await?;
+    world.enqueue_numbers("claps", 60).await?;
     world.client.batch_execute("SELECT pgbatch.pause_queue('claps')").await?;
     world
         .client
@@ -58,11 +58,11 @@ async fn status_of_nothing_says_what_to_do() -> Tested {
 #[tokio::test]
 async fn ls_lists_the_newest_first_and_filters() -> Tested {
     let world = World::new("cli_ls").await?;
-    shell_queue(&world, "claps", "exit 0", "").await?;
-    shell_queue(&world, "mail", "exit 0", "").await?;
-    enqueue(&world, "claps", 3).await?;
+    world.shell_queue("claps", "exit 0", "").await?;
+    world.shell_queue("mail", "exit 0", "").await?;
+    world.enqueue_numbers("claps", 3).await?;
     world.client.batch_execute("SELECT pgbatch.enqueue('mail', label => E'two\\nlines \\x1b[31m')").await?;
-    enqueue(&world, "claps", 12).await?;
+    world.enqueue_numbers("claps", 12).await?;
     world.client.batch_execute("SELECT pgbatch.cancel_batch(3)").await?;
     long_ago(&world).await?;
 
@@ -86,7 +86,7 @@ BATCH  QUEUE  STATE      ITEMS  PENDING  RUNNING  RETRYING  SUCCEEDED  FAILED   
 #[tokio::test]
 async fn show_and_why_tell_all_of_a_waiting_item() -> Tested {
     let world = World::new("cli_why").await?;
-    shell_queue(&world, "claps", "exit 0", "").await?;
+    world.shell_queue("claps", "exit 0", "").await?;
     world.client.batch_execute("SELECT pgbatch.enqueue('claps', '{\"id\": 7}', label => 'nightly')").await?;
     world.client.batch_execute("SELECT pgbatch.pause_queue('claps')").await?;
 
@@ -120,8 +120,8 @@ async fn show_and_why_tell_all_of_a_waiting_item() -> Tested {
 #[tokio::test]
 async fn an_error_is_one_line_with_a_hint_and_status_2() -> Tested {
     let world = World::new("cli_errors").await?;
-    shell_queue(&world, "claps", "exit 0", "").await?;
-    enqueue(&world, "claps", 3).await?;
+    world.shell_queue("claps", "exit 0", "").await?;
+    world.enqueue_numbers("claps", 3).await?;
     let expected = [
         (&["show", "9"][..], "pgbatch: batch 9 does not exist (hint: pgbatch ls lists the batches; "),
         (&["show", "1/4"], "pgbatch: batch 1 has no item 4 (hint: its items are 1 to 3)"),

@@ -3,12 +3,12 @@
 use e2e::world::World;
 
 use crate::terminal::Terminal;
-use crate::{Tested, enqueue, long_ago, shell_queue, until_batch};
+use crate::{Tested, long_ago, until_batch};
 
 #[tokio::test]
 async fn a_table_fits_a_narrow_terminal_and_has_colours() -> Tested {
     let world = World::new("cli_narrow").await?;
-    shell_queue(&world, "claps", "exit 0", "").await?;
+    world.shell_queue("claps", "exit 0", "").await?;
     world
         .client
         .batch_execute("SELECT pgbatch.enqueue('claps', label => 'the nightly claps of all tenants, in the order of their size')")
@@ -52,7 +52,7 @@ async fn status_is_live_fits_and_leaves_its_last_picture() -> Tested {
     let world = World::new("cli_live").await?;
     let gate = world.dir.join("gate");
     let line = format!("until [ -e {} ]; do sleep 0.1; done", gate.display());
-    shell_queue(&world, "gated", &line, ", max_parallel => 2").await?;
+    world.shell_queue("gated", &line, ", max_parallel => 2").await?;
     let terminal = Terminal::open(&world, 60, 12).await?;
     terminal.type_line("pgbatch status; echo exit $?")?;
     let empty = "\
@@ -62,7 +62,7 @@ gated        0        0         0       0      0.0";
     assert!(picture.starts_with("pgbatch on /"), "{picture}");
 
     let _dispatcher = world.dispatcher(&[])?;
-    let batch = enqueue(&world, "gated", 3).await?;
+    let batch = world.enqueue_numbers("gated", 3).await?;
     until_batch(&world, batch, "running = 2").await;
     let picture = terminal.until(&["a dispatcher leads", "2 of 2"]).await;
     assert!(picture.lines().any(|l| l.starts_with("gated        1        2 ")), "{picture}");
@@ -81,7 +81,7 @@ gated        0        0         0       0      0.0";
 #[tokio::test]
 async fn status_survives_a_lost_connection() -> Tested {
     let world = World::new("cli_lost").await?;
-    shell_queue(&world, "claps", "exit 0", "").await?;
+    world.shell_queue("claps", "exit 0", "").await?;
     let terminal = Terminal::open(&world, 80, 12).await?;
     terminal.type_line("pgbatch status")?;
     terminal.until(&["claps        0"]).await;
@@ -98,9 +98,9 @@ async fn status_survives_a_lost_connection() -> Tested {
 async fn a_screen_full_of_queues_says_how_many_lines_it_hides() -> Tested {
     let world = World::new("cli_full").await?;
     for number in 1..=20 {
-        shell_queue(&world, &format!("queue-{number:02}"), "exit 0", "").await?;
+        world.shell_queue(&format!("queue-{number:02}"), "exit 0", "").await?;
     }
-    enqueue(&world, "queue-20", 1).await?;
+    world.enqueue_numbers("queue-20", 1).await?;
     let terminal = Terminal::open(&world, 80, 10).await?;
     terminal.type_line("pgbatch status")?;
     let picture = terminal.until(&["15 more lines; Ctrl-C ends"]).await;
@@ -118,9 +118,9 @@ async fn watch_draws_a_bar_and_the_failures_above_it() -> Tested {
         "case $PGBATCH_ARG_N in 1) exit 0 ;; 2) echo broken >&2; exit 7 ;; esac; until [ -e {} ]; do sleep 0.1; done",
         gate.display()
     );
-    shell_queue(&world, "mixed", &line, ", max_attempts => 1").await?;
+    world.shell_queue("mixed", &line, ", max_attempts => 1").await?;
     let _dispatcher = world.dispatcher(&[])?;
-    let batch = enqueue(&world, "mixed", 4).await?;
+    let batch = world.enqueue_numbers("mixed", 4).await?;
     let terminal = Terminal::open(&world, 60, 12).await?;
     terminal.type_line(&format!("pgbatch watch {batch}; echo exit $?"))?;
     let told = "item 2, attempt 1 failed: Error, exit code 7, broken";

@@ -16,19 +16,6 @@ const LONG: Duration = Duration::from_secs(300);
 
 type Tested = Result<(), Box<dyn std::error::Error>>;
 
-/// A queue whose one container runs a shell line.
-async fn shell_queue(
-    world: &World,
-    name: &str,
-    line: &str,
-    options: &str,
-) -> Result<(), tokio_postgres::Error> {
-    let template = json!({"spec": {"template": {"spec": {"containers": [
-        {"name": "main", "image": "none", "command": ["/bin/sh", "-c", line]}]}}}});
-    let sql = format!("SELECT pgbatch.create_queue($1, $2{options})");
-    world.client.execute(&sql, &[&name, &template]).await.map(drop)
-}
-
 async fn enqueue(world: &World, queue: &str, item: Value) -> Result<i64, tokio_postgres::Error> {
     Ok(world.client.query_one("SELECT pgbatch.enqueue($1, $2)", &[&queue, &item]).await?.get(0))
 }
@@ -153,7 +140,7 @@ async fn an_sql_statement_may_return_its_result_and_need_not_use_its_item() -> T
 #[tokio::test]
 async fn a_rolled_back_transaction_starts_nothing() -> Tested {
     let mut world = World::new("rollback").await?;
-    shell_queue(&world, "touch", "exit 0", "").await?;
+    world.shell_queue("touch", "exit 0", "").await?;
     let _dispatcher = world.dispatcher(&[])?;
     let transaction = world.client.transaction().await?;
     transaction.execute("SELECT pgbatch.enqueue('touch')", &[]).await?;
@@ -169,7 +156,7 @@ async fn a_rolled_back_transaction_starts_nothing() -> Tested {
 #[tokio::test]
 async fn a_batch_enqueued_while_the_dispatcher_is_down_starts_when_it_comes_up() -> Tested {
     let world = World::new("down").await?;
-    shell_queue(&world, "later", "exit 0", "").await?;
+    world.shell_queue("later", "exit 0", "").await?;
     let batch = enqueue(&world, "later", json!({})).await?;
     assert_eq!(state(&world, batch).await.as_deref(), Some("pending"));
     let _dispatcher = world.dispatcher(&[])?;
@@ -181,7 +168,7 @@ async fn a_batch_enqueued_while_the_dispatcher_is_down_starts_when_it_comes_up()
 async fn sigterm_leaves_the_run_alone_and_the_next_dispatcher_records_its_end() -> Tested {
     let world = World::new("sigterm").await?;
     let gate = world.dir.join("gate");
-    shell_queue(&world, "gated", &format!("until [ -e {} ]; do sleep 0.1; done", gate.display()), "").await?;
+    world.shell_queue("gated", &format!("until [ -e {} ]; do sleep 0.1; done", gate.display()), "").await?;
     let mut dispatcher = world.dispatcher(&[])?;
     let batch = enqueue(&world, "gated", json!({})).await?;
     until("the run to be running", SOON, async || {
@@ -204,7 +191,7 @@ async fn sigterm_leaves_the_run_alone_and_the_next_dispatcher_records_its_end() 
 #[tokio::test]
 async fn a_standby_takes_over_when_the_leader_is_killed() -> Tested {
     let world = World::new("standby").await?;
-    shell_queue(&world, "over", "exit 0", "").await?;
+    world.shell_queue("over", "exit 0", "").await?;
     let mut leader = world.dispatcher(&[])?;
     until("the first to lead", SOON, async || leader.logged().ok().filter(|l| l.contains("dispatching")))
         .await;
@@ -222,7 +209,7 @@ async fn a_standby_takes_over_when_the_leader_is_killed() -> Tested {
 #[tokio::test]
 async fn a_lost_session_is_made_again_and_followed_by_a_catch_up_read() -> Tested {
     let world = World::new("reconnect").await?;
-    shell_queue(&world, "again", "exit 0", "").await?;
+    world.shell_queue("again", "exit 0", "").await?;
     let mut dispatcher = world.dispatcher(&[])?;
     until("it to lead", SOON, async || dispatcher.logged().ok().filter(|l| l.contains("dispatching"))).await;
     // In one statement, so that the commit's NOTIFY finds nobody listening.
@@ -246,7 +233,7 @@ async fn a_failed_item_is_retried_on_the_same_item_until_its_attempts_are_used_u
     let trace = world.dir.join("trace");
     let line =
         format!("echo \"$PGBATCH_ARG_ID $PGBATCH_ATTEMPT\" >> {}; echo no >&2; exit 7", trace.display());
-    shell_queue(&world, "never", &line, ", max_attempts => 3, retry_backoff => '10 ms'").await?;
+    world.shell_queue("never", &line, ", max_attempts => 3, retry_backoff => '10 ms'").await?;
     let _dispatcher = world.dispatcher(&[])?;
     let batch = enqueue(&world, "never", json!({"id": "x y; $(id)"})).await?;
     until_state(&world, batch, "failed", SOON).await;
@@ -281,7 +268,7 @@ async fn a_failed_item_is_retried_on_the_same_item_until_its_attempts_are_used_u
 #[tokio::test]
 async fn a_cancelled_batch_stops_its_processes() -> Tested {
     let world = World::new("cancel").await?;
-    shell_queue(&world, "long", "exec sleep 1000", ", max_parallel => 2").await?;
+    world.shell_queue("long", "exec sleep 1000", ", max_parallel => 2").await?;
     let _dispatcher = world.dispatcher(&[])?;
     let batch: i64 = world
         .client
@@ -338,7 +325,7 @@ async fn sigterm_cancels_the_statement_of_an_sql_run_and_nothing_of_it_stays() -
 #[tokio::test]
 async fn a_run_over_its_time_is_stopped_and_its_item_fails_with_the_reason() -> Tested {
     let world = World::new("timeout").await?;
-    shell_queue(&world, "slow", "exec sleep 1000", ", run_timeout => '200 ms', max_attempts => 1").await?;
+    world.shell_queue("slow", "exec sleep 1000", ", run_timeout => '200 ms', max_attempts => 1").await?;
     let _dispatcher = world.dispatcher(&[])?;
     let batch = enqueue(&world, "slow", json!({})).await?;
     until_state(&world, batch, "failed", SOON).await;
@@ -357,8 +344,8 @@ async fn a_run_that_somebody_has_locked_is_recorded_later_and_holds_nobody_else_
         "until [ -e {} ]; do sleep 0.1; done; echo '{{\"said\": 1}}' > \"$PGBATCH_TERMINATION_LOG\"",
         gate.display()
     );
-    shell_queue(&world, "gated", &line, "").await?;
-    shell_queue(&world, "free", "exit 0", "").await?;
+    world.shell_queue("gated", &line, "").await?;
+    world.shell_queue("free", "exit 0", "").await?;
     let dispatcher = world.dispatcher(&[])?;
     let locked = enqueue(&world, "gated", json!({})).await?;
     until("the run to be running", SOON, async || {
@@ -396,13 +383,13 @@ async fn a_run_that_somebody_has_locked_is_recorded_later_and_holds_nobody_else_
 async fn one_run_may_have_several_items() -> Tested {
     let world = World::new("several").await?;
     let trace = world.dir.join("trace");
-    shell_queue(
-        &world,
-        "pack",
-        &format!("echo \"$PGBATCH_ITEMS\" >> {}", trace.display()),
-        ", items_per_run => 4",
-    )
-    .await?;
+    world
+        .shell_queue(
+            "pack",
+            &format!("echo \"$PGBATCH_ITEMS\" >> {}", trace.display()),
+            ", items_per_run => 4",
+        )
+        .await?;
     let _dispatcher = world.dispatcher(&[])?;
     let batch: i64 = world
         .client
@@ -426,7 +413,7 @@ async fn one_run_may_have_several_items() -> Tested {
 #[tokio::test]
 async fn the_log_lines_name_queue_batch_and_run_and_never_the_token() -> Tested {
     let world = World::new("logs").await?;
-    shell_queue(&world, "logged", "exit 0", "").await?;
+    world.shell_queue("logged", "exit 0", "").await?;
     let dispatcher: Dispatcher = world.dispatcher(&["--log-format", "json"])?;
     let batch = enqueue(&world, "logged", json!({})).await?;
     until_state(&world, batch, "succeeded", SOON).await;

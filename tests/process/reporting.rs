@@ -30,11 +30,6 @@ async fn psql_queue(world: &World, name: &str, script: &str, options: &str) -> T
     Ok(())
 }
 
-async fn enqueue(world: &World, queue: &str, items: i32) -> Result<i64, tokio_postgres::Error> {
-    let sql = "SELECT pgbatch.enqueue_query($1, format('SELECT n FROM generate_series(1, %s) n', $2::int))";
-    Ok(world.client.query_one(sql, &[&queue, &items]).await?.get(0))
-}
-
 #[tokio::test]
 async fn a_run_loops_over_its_items_and_only_the_failed_one_runs_again() -> Tested {
     let world = World::new("loop").await?;
@@ -52,7 +47,7 @@ async fn a_run_loops_over_its_items_and_only_the_failed_one_runs_again() -> Test
         done"#;
     psql_queue(&world, "loop", script, ", items_per_run => 5, retry_backoff => '0 s'").await?;
     let _dispatcher = world.dispatcher(&[])?;
-    let batch = enqueue(&world, "loop", 5).await?;
+    let batch = world.enqueue_numbers("loop", 5).await?;
     until_state(&world, batch, "succeeded", SOON).await;
     assert_eq!(std::fs::read_to_string(world.dir.join("trace"))?, "1 1\n2 1\n3 1\n4 1\n5 1\n3 2\n");
     assert_eq!(std::fs::read_to_string(world.dir.join("heartbeats"))?, "t\n".repeat(6));
@@ -77,7 +72,7 @@ async fn a_run_that_dies_on_the_way_keeps_what_it_reported() -> Tested {
         kill -KILL $$$$"#;
     psql_queue(&world, "half", script, ", items_per_run => 4, retry_backoff => '0 s'").await?;
     let _dispatcher = world.dispatcher(&[])?;
-    let batch = enqueue(&world, "half", 4).await?;
+    let batch = world.enqueue_numbers("half", 4).await?;
     until_state(&world, batch, "succeeded", SOON).await;
     assert_eq!(std::fs::read_to_string(world.dir.join("trace"))?, "1-4\n3-4\n");
     let sql = "SELECT exit_code::text FROM pgbatch.runs WHERE batch_id = $1 AND attempt = 1";
@@ -91,15 +86,19 @@ async fn what_a_zombie_writes_is_refused() -> Tested {
     let world = World::new("zombie").await?;
     let zombie = format!(
         "{CALL}
+         : >\"$DIR/left\"
          until [ -e \"$DIR/over\" ]; do sleep 0.05; done
          {{ call complete_item ', 1, NULL'; call heartbeat ''; call next_item ''; }} 2>\"$DIR/said.new\"
          mv \"$DIR/said.new\" \"$DIR/said\""
     );
     std::fs::write(world.dir.join("zombie.sh"), zombie)?;
-    let script = "setsid sh \"$DIR/zombie.sh\" >/dev/null 2>&1 & exit 1";
+    // It has left the process group, which is killed when the run ends, before the run ends.
+    let script = r#"setsid sh "$DIR/zombie.sh" >/dev/null 2>&1 &
+        until [ -e "$DIR/left" ]; do sleep 0.05; done
+        exit 1"#;
     psql_queue(&world, "zombie", script, ", max_attempts => 1").await?;
     let _dispatcher = world.dispatcher(&[])?;
-    let batch = enqueue(&world, "zombie", 1).await?;
+    let batch = world.enqueue_numbers("zombie", 1).await?;
     until_state(&world, batch, "failed", SOON).await;
     std::fs::write(world.dir.join("over"), "")?;
     let said = until("the zombie to have tried", SOON, async || {

@@ -98,6 +98,32 @@ impl World {
         cluster.apply(&manifest)
     }
 
+    /// A queue whose runs are this line of shell. `options` are further arguments of create_queue(), each after a comma.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn shell_queue(
+        &self,
+        name: &str,
+        line: &str,
+        options: &str,
+    ) -> Result<(), tokio_postgres::Error> {
+        let template = json!({"spec": {"template": {"spec": {"containers": [
+            {"name": "main", "image": "none", "command": ["/bin/sh", "-c", line]}]}}}});
+        let sql = format!("SELECT pgbatch.create_queue($1, $2{options})");
+        self.client.execute(&sql, &[&name, &template]).await.map(drop)
+    }
+
+    /// A batch of items `{"n": 1}` and so on.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn enqueue_numbers(&self, queue: &str, items: i32) -> Result<i64, tokio_postgres::Error> {
+        let sql =
+            "SELECT pgbatch.enqueue_query($1, format('SELECT n FROM generate_series(1, %s) n', $2::int))";
+        Ok(self.client.query_one(sql, &[&queue, &items]).await?.get(0))
+    }
+
     /// Starts a dispatcher with local processes.
     ///
     /// # Errors
