@@ -16,14 +16,8 @@ CREATE FUNCTION pgbatch.alter_queue(
 ) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    q pgbatch.queue;
+    q pgbatch.queue := pgbatch.lock_queue(name);
 BEGIN
-    -- Against drop_limit(), which must see the limit that is named here.
-    LOCK TABLE pgbatch.queue IN ROW EXCLUSIVE MODE;
-    SELECT old.* INTO q FROM pgbatch.queue old WHERE old.name = alter_queue.name FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
-        PERFORM pgbatch.reject_unknown_queue(alter_queue.name);
-    END IF;
     IF num_nonnulls(job_template, sql) > 0 THEN
         q.job_template := job_template;
         q.sql := sql;
@@ -48,9 +42,29 @@ END
 $$;
 COMMENT ON FUNCTION pgbatch.alter_queue IS 'Changes settings of a queue; NULL = unchanged';
 
+-- pgbatch.lock_queue: takes the settings of a queue, for a change by store_queue().
+--
+-- Parameters:  name  which queue
+-- Returns:     its row
+-- Errors:      42704 for an unknown queue
+-- Locks:       the row; the table against drop_limit(), which must see the limit that is going to be named
+CREATE FUNCTION pgbatch.lock_queue(name text) RETURNS pgbatch.queue
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    q pgbatch.queue;
+BEGIN
+    LOCK TABLE pgbatch.queue IN ROW EXCLUSIVE MODE;
+    SELECT old.* INTO q FROM pgbatch.queue old WHERE old.name = lock_queue.name FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        PERFORM pgbatch.reject_unknown_queue(lock_queue.name);
+    END IF;
+    RETURN q;
+END
+$$;
+
 -- pgbatch.store_queue: checks and writes the settings of a queue that there is.
 --
--- Parameters:  q  the row as it is to be; the caller has locked it, and the table against drop_limit()
+-- Parameters:  q  the row as it is to be; taken by lock_queue()
 -- Errors:      22023, one for the first problem found; 42704 for an unknown limit
 -- Locks:       where retain or max_starts_per changes, the rows of its ended batches
 -- Writes:      queue, batch

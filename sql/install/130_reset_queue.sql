@@ -9,14 +9,8 @@
 CREATE FUNCTION pgbatch.reset_queue(name text, setting text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    q pgbatch.queue;
+    q pgbatch.queue := pgbatch.lock_queue(name);
 BEGIN
-    -- Against drop_limit(), which must see the limit that is named here.
-    LOCK TABLE pgbatch.queue IN ROW EXCLUSIVE MODE;
-    SELECT old.* INTO q FROM pgbatch.queue old WHERE old.name = reset_queue.name FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
-        PERFORM pgbatch.reject_unknown_queue(reset_queue.name);
-    END IF;
     CASE setting
         WHEN 'max_parallel' THEN q.max_parallel := 10;
         WHEN 'limit_name' THEN q.limit_name := NULL;

@@ -26,3 +26,15 @@ BEGIN
     RETURN locked;
 END
 $$;
+
+-- pgbatch.lock_starting_runs: locks runs that have not started, for what is noted of them: one that somebody has locked is
+-- not waited for.
+--
+-- Parameters:  ids  the runs; unknown ones and those that have started are left out
+-- Returns:     the ids that are locked now and still starting
+-- Locks:       the runs' rows
+CREATE FUNCTION pgbatch.lock_starting_runs(ids bigint[]) RETURNS bigint[]
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ARRAY(SELECT r.id FROM pgbatch.run r WHERE r.id = ANY (ids) AND r.state = 'starting'
+        ORDER BY r.id FOR NO KEY UPDATE SKIP LOCKED)
+$$;

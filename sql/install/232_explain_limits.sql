@@ -31,12 +31,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- pgbatch.key_use: how many live runs each key of a queue has.
-CREATE FUNCTION pgbatch.key_use(q pgbatch.queue) RETURNS TABLE (key text, runs bigint)
+CREATE FUNCTION pgbatch.key_use(queue text) RETURNS TABLE (key text, runs bigint)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT b.key, count(*)
     FROM pgbatch.run r
     CROSS JOIN LATERAL (SELECT b.key FROM pgbatch.batch b WHERE b.id = r.batch_id LIMIT 1) b
-    WHERE r.queue = q.name AND r.state IN ('starting', 'running') AND b.key IS NOT NULL
+    WHERE r.queue = key_use.queue AND r.state IN ('starting', 'running') AND b.key IS NOT NULL
     GROUP BY b.key
 $$;
 
@@ -49,7 +49,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         ELSE least(h.runs, greatest(q.max_per_key - coalesce(u.runs, 0), 0)) END), 0)::bigint
     FROM (SELECT h.key, sum(h.runs) AS runs
           FROM pgbatch.heads_before(q, seen, place, runs_before.priority) h GROUP BY h.key) h
-    LEFT JOIN pgbatch.key_use(q) u ON u.key = h.key
+    LEFT JOIN pgbatch.key_use(q.name) u ON u.key = h.key
 $$;
 
 -- pgbatch.starts: the starts of a queue that count for its max_starts, oldest first.

@@ -28,11 +28,7 @@ $$;
 CREATE FUNCTION pgbatch.full_keys(queue text, max_per_key int) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH RECURSIVE live AS (
-        SELECT b.key
-        FROM pgbatch.run r
-        CROSS JOIN LATERAL (SELECT b.key FROM pgbatch.batch b WHERE b.id = r.batch_id LIMIT 1) b
-        WHERE r.state IN ('starting', 'running') AND r.queue = full_keys.queue AND b.key IS NOT NULL
-        GROUP BY b.key HAVING count(*) >= max_per_key
+        SELECT u.key FROM pgbatch.key_use(full_keys.queue) u WHERE u.runs >= max_per_key
     ), retrying AS (
         (SELECT t.key FROM pgbatch.retry t
          WHERE t.queue = full_keys.queue AND t.key IS NOT NULL AND t.due_at IS NOT NULL AND max_per_key = 1

@@ -8,16 +8,14 @@
 CREATE FUNCTION pgbatch.start_runs(epoch bigint, started jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    free bigint[];
 BEGIN
     PERFORM pgbatch.check_epoch(epoch);
-    WITH free AS MATERIALIZED (
-        SELECT r.id FROM pgbatch.run r
-        WHERE r.id IN (SELECT s.run FROM jsonb_to_recordset(started) s (run bigint)) AND r.state = 'starting'
-        ORDER BY r.id FOR NO KEY UPDATE SKIP LOCKED
-    )
+    free := pgbatch.lock_starting_runs(ARRAY(SELECT s.run FROM jsonb_to_recordset(started) s (run bigint)));
     UPDATE pgbatch.run r SET state = 'running', started_at = s.started_at, reason = NULL, message = NULL
-    FROM free f JOIN jsonb_to_recordset(started) s (run bigint, started_at timestamptz) ON s.run = f.id
-    WHERE r.id = f.id;
+    FROM jsonb_to_recordset(started) s (run bigint, started_at timestamptz)
+    WHERE r.id = s.run AND r.id = ANY (free);
 END
 $$;
 COMMENT ON FUNCTION pgbatch.start_runs IS 'Dispatcher: notes that runs have started';

@@ -9,16 +9,14 @@
 CREATE FUNCTION pgbatch.note_runs(epoch bigint, notes jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    free bigint[];
 BEGIN
     PERFORM pgbatch.check_epoch(epoch);
-    WITH free AS MATERIALIZED (
-        SELECT r.id FROM pgbatch.run r
-        WHERE r.id IN (SELECT n.run FROM jsonb_to_recordset(notes) n (run bigint)) AND r.state = 'starting'
-        ORDER BY r.id FOR NO KEY UPDATE SKIP LOCKED
-    )
+    free := pgbatch.lock_starting_runs(ARRAY(SELECT n.run FROM jsonb_to_recordset(notes) n (run bigint)));
     UPDATE pgbatch.run r SET reason = n.waiting ->> 'reason', message = left(n.waiting ->> 'message', 4096)
-    FROM free f JOIN jsonb_to_recordset(notes) n (run bigint, waiting jsonb) ON n.run = f.id
-    WHERE r.id = f.id;
+    FROM jsonb_to_recordset(notes) n (run bigint, waiting jsonb)
+    WHERE r.id = n.run AND r.id = ANY (free);
 END
 $$;
 COMMENT ON FUNCTION pgbatch.note_runs IS 'Dispatcher: notes why runs do not start';
