@@ -101,8 +101,21 @@ async fn the_scheduler_stopped_until_nothing_moves_loses_nothing() -> Tested {
     trial.judge(3, Allowed::default()).await
 }
 
-/// With stock settings: 40 to 50 s until the node counts as lost, 300 s more until its pods are deleted. Until the kubelet
-/// is back, nobody knows whether they still run: so there is no other pod, and no other run of their items.
+/// Waits until the only node counts as lost, with stock settings after 50 s, and marks it as lost: a controller that has
+/// no node left at all does that to none, as it rather takes itself for cut off.
+async fn lose_node(cluster: &Cluster) -> io::Result<()> {
+    let lost = "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}";
+    until("the node to be lost", LONG, async || {
+        let ready = cluster.kubectl(&["get", "nodes", "--output", lost]).ok()?;
+        (ready == "Unknown").then_some(())
+    })
+    .await;
+    let taint = ["taint", "nodes", "--all", "--overwrite", "node.kubernetes.io/unreachable=:NoExecute"];
+    cluster.kubectl(&taint).map(drop)
+}
+
+/// The node's pods are deleted after 300 s more. Until the kubelet is back, nobody knows whether they still run: so there
+/// is no other pod, and no other run of their items.
 #[tokio::test]
 async fn a_kubelet_stopped_until_its_node_is_lost_doubles_nothing() -> Tested {
     let (_server, mut trial) = trial("kubelet", "kubelet: stopped until the node is lost").await?;
@@ -111,6 +124,7 @@ async fn a_kubelet_stopped_until_its_node_is_lost_doubles_nothing() -> Tested {
     trial.until_done(30).await;
     {
         let _stopped = Stopped::new(&trial.cluster, &["kubelet"])?;
+        lose_node(&trial.cluster).await?;
         until("the pods to be given up", LONG, async || {
             let pods = live_pods(&trial)?;
             let given_up = pods.iter().all(|pod| pod["metadata"]["deletionTimestamp"].is_string());
