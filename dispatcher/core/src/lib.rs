@@ -8,6 +8,7 @@ pub mod name;
 pub mod plan;
 pub mod retry;
 pub mod run;
+pub mod scaling;
 pub mod snapshot;
 pub mod state;
 pub mod template;
