@@ -13,7 +13,7 @@ TARGET := x86_64-unknown-linux-gnu
 
 .PHONY: help tools build dispatcher extension install demo test test-core test-sql test-pg18 test-process test-cli test-cluster \
 	test-faults test-faults-short \
-	bench lint simulate cluster cluster-down images
+	bench lint simulate cluster cluster-down kafka kafka-down images
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -97,6 +97,13 @@ cluster: ## A real Kubernetes in a network namespace of its own; leaves target/c
 cluster-down: ## Stop it, and the one that tests break
 	@tests/kubernetes/down.sh
 	@PGBATCH_CLUSTER_DIR=$(CURDIR)/target/broken-cluster tests/kubernetes/down.sh
+
+kafka: ## A real Kafka broker on loopback, with a plain, a TLS and two SASL listeners; its files are in target/kafka
+	@tests/kafka/install.sh
+	@tests/kafka/up.sh
+
+kafka-down: ## Stop it
+	@tests/kafka/down.sh
 
 images: dispatcher ## Image tarballs under target/images, loaded into the cluster if it is up
 	@deploy/images/build.sh
