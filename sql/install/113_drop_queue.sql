@@ -24,8 +24,7 @@ BEGIN
     -- Those left are of tables that are gone.
     PERFORM pgbatch.forget_trigger(t.name) FROM pgbatch.trigger t WHERE t.queue = drop_queue.name;
 
-    open_batches := ARRAY(SELECT b.id FROM pgbatch.batch b
-        WHERE b.queue = drop_queue.name AND b.state IN ('waiting', 'pending', 'running'));
+    open_batches := ARRAY(SELECT b.id FROM pgbatch.open_batch b WHERE b.queue = drop_queue.name);
     IF cardinality(open_batches) > 0 AND force IS NOT TRUE THEN
         RAISE EXCEPTION USING ERRCODE = 'object_in_use',
             MESSAGE = format('queue "%s" has %s open batches', name, cardinality(open_batches)),

@@ -20,13 +20,16 @@ CREATE FUNCTION pgbatch.enqueue(
 ) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    -- A batch's row is written three more times, with its item.
+    small CONSTANT boolean := pg_column_size(item) <= 512;
     batch record;
 BEGIN
-    IF item IS NULL OR jsonb_typeof(item) <> 'object' OR octet_length(item::text) > 65536 THEN
+    IF item IS NULL OR jsonb_typeof(item) <> 'object' OR NOT small AND octet_length(item::text) > 65536 THEN
         PERFORM pgbatch.reject_item('item', item);
     END IF;
-    batch := pgbatch.insert_batch(queue, 1, label, priority, not_before, unique_key, key, after, max_attempts);
-    IF batch.inserted THEN
+    batch := pgbatch.insert_batch(queue, 1, label, priority, not_before, unique_key, key, after, max_attempts,
+        CASE WHEN small THEN item END);
+    IF batch.inserted AND NOT small THEN
         INSERT INTO pgbatch.item VALUES (batch.id, 1, enqueue.item);
     END IF;
     RETURN batch.id;

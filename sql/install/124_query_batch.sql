@@ -59,7 +59,7 @@ CREATE FUNCTION pgbatch.check_own_batch(batch_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pgbatch.batch b WHERE b.id = check_own_batch.batch_id
-                   AND b.created_xact = pg_current_xact_id_if_assigned()) THEN
+                   AND b.ready_xact = pg_current_xact_id_if_assigned()) THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
             MESSAGE = format('batch %s was not made by this transaction', batch_id),
             HINT = 'Items are added by pgbatch.enqueue(), enqueue_batch() and enqueue_query() only.';

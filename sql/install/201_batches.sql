@@ -1,6 +1,6 @@
 -- The batches, with their progress in items: the six counts add up to `items`.
 CREATE VIEW pgbatch.batches AS
-SELECT b.id, b.queue, b.label, b.state, b.items,
+SELECT b.id, b.queue, b.label, b.state::text AS state, b.items,
     n.pending, n.running, n.retrying, n.succeeded, n.failed,
     b.items - n.pending - n.running - n.retrying - n.succeeded - n.failed AS cancelled,
     b.priority, b.key, b.unique_key, b.not_before, b.after, b.max_attempts,

@@ -13,8 +13,8 @@ FROM pgbatch.queue q
 CROSS JOIN LATERAL (
     SELECT sum(b.pending) AS pending, sum(b.running) AS running, sum(b.retrying) AS retrying, sum(b.failed) AS failed,
         min(b.created_at) FILTER (WHERE b.pending > 0 AND b.state <> 'waiting') AS oldest_pending
-    FROM pgbatch.batches b
-    WHERE b.queue = q.name AND b.state IN ('waiting', 'pending', 'running')) o
+    FROM pgbatch.open_batch o JOIN pgbatch.batches b ON b.id = o.id
+    WHERE o.queue = q.name) o
 CROSS JOIN LATERAL (
     SELECT sum(b.failed) AS failed FROM pgbatch.batch b WHERE b.queue = q.name AND b.failed > 0) e;
 

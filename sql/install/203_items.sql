@@ -12,7 +12,7 @@ SELECT i.batch_id, i.item_no, i.item, s.state,
     CASE WHEN r.finished_at IS NOT NULL AND s.state <> 'succeeded'
         THEN coalesce(p.error, r.message, r.reason, 'exit code ' || r.exit_code, r.state) END AS error
 FROM pgbatch.batch b
-JOIN pgbatch.item i ON i.batch_id = b.id
+JOIN pgbatch.stored_item i ON i.batch_id = b.id
 CROSS JOIN LATERAL (
     -- An array, as the planner expects few elements of one, but a thousand rows of generate_series().
     SELECT ARRAY(SELECT generate_series(1, (SELECT max(r.attempt) FROM pgbatch.run r WHERE r.batch_id = b.id))) AS list

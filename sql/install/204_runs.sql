@@ -1,6 +1,6 @@
 -- The runs, without what fences them.
 CREATE VIEW pgbatch.runs AS
-SELECT r.id, r.queue, r.batch_id, r.first_item, r.last_item, r.attempt, r.state,
+SELECT r.id, r.queue, r.batch_id, r.first_item, r.last_item, r.attempt, r.state::text AS state,
     r.queue || '-' || r.id AS job_name, r.namespace,
     r.created_at, r.started_at, r.finished_at, r.exit_code, r.reason, r.message, r.result,
     r.disrupted, r.heartbeat_at

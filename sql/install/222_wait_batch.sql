@@ -28,7 +28,7 @@ BEGIN
         -- The bell first, then a look with a new snapshot: what ends after the look has rung after the reading.
         seq := pgbatch.done_seq();
         SELECT found.state, found.finished_at,
-            found.created_xact IS NOT DISTINCT FROM pg_current_xact_id_if_assigned() AS own
+            found.ready_xact IS NOT DISTINCT FROM pg_current_xact_id_if_assigned() AS own
         INTO b FROM pgbatch.batch found WHERE found.id = wait_batch.id;
         IF NOT FOUND THEN
             PERFORM pgbatch.reject_unknown_batch(id);

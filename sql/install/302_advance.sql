@@ -46,6 +46,7 @@ BEGIN
         -- Looked at again: somebody may have changed them before they were locked.
         UPDATE pgbatch.batch b SET
             state = CASE m.step WHEN 'release' THEN 'pending' ELSE b.state END,
+            ready_xact = pg_current_xact_id(),
             cancel_requested_at = CASE m.step WHEN 'cancel' THEN now() END,
             cancel_reason = m.reason
         FROM pgbatch.movable_batches() m

@@ -14,7 +14,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         'attempt', r.attempt,
         'token', r.token,
         'items', (
-            SELECT jsonb_agg(i.item ORDER BY i.item_no) FROM pgbatch.item i
+            SELECT jsonb_agg(i.item ORDER BY i.item_no) FROM pgbatch.stored_item i
             WHERE i.batch_id = r.batch_id AND i.item_no BETWEEN r.first_item AND r.last_item),
         'job_template', q.job_template,
         'items_per_run', q.items_per_run)

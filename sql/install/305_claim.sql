@@ -123,7 +123,7 @@ BEGIN
     RETURN (
         SELECT max(s.item_no)
         FROM (SELECT i.item_no, sum(octet_length(i.item::text)) OVER (ORDER BY i.item_no) AS bytes
-              FROM pgbatch.item i
+              FROM pgbatch.stored_item i
               WHERE i.batch_id = last_fitting_item.batch_id
                   AND i.item_no BETWEEN last_fitting_item.first_item AND last_fitting_item.last_item) s
         WHERE s.bytes < 98304 OR s.item_no = last_fitting_item.first_item);

@@ -27,7 +27,7 @@ BEGIN
     reported := coalesce((
         SELECT p.item_no FROM pgbatch.report p WHERE p.run_id = r.id ORDER BY p.item_no DESC LIMIT 1), 0);
     RETURN QUERY
-        SELECT i.item_no, i.item FROM pgbatch.item i
+        SELECT i.item_no, i.item FROM pgbatch.stored_item i
         WHERE i.batch_id = r.batch_id
             AND i.item_no > greatest(r.first_item - 1, next_item.after_item, reported) AND i.item_no <= r.last_item
         ORDER BY i.item_no LIMIT next_item.at_most;
@@ -35,7 +35,7 @@ BEGIN
         RETURN;
     END IF;
     RETURN QUERY
-        SELECT i.item_no, i.item FROM pgbatch.item i
+        SELECT i.item_no, i.item FROM pgbatch.stored_item i
         WHERE i.batch_id = r.batch_id
             AND i.item_no > greatest(r.first_item - 1, next_item.after_item) AND i.item_no < reported
             AND NOT EXISTS (SELECT FROM pgbatch.report p WHERE p.run_id = r.id AND p.item_no = i.item_no)

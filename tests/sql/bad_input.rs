@@ -5,7 +5,7 @@ use crate::support::{Tested, refused, value, with_queue};
 /// Runs the statements, of which the last one is bad, in a database with queue `q`, and checks the ERROR.
 async fn check(sql: &str, sqlstate: &str, says: &str) -> Tested {
     const STORED: &str = "SELECT (SELECT count(*) FROM pgbatch.queue) + (SELECT count(*) FROM pgbatch.batch)
-        + (SELECT count(*) FROM pgbatch.item)";
+        + (SELECT count(*) FROM pgbatch.stored_item)";
     let (_database, client) = with_queue("").await?;
     // Several statements in one message are one transaction; a case may also begin one itself.
     let error = refused(client.batch_execute(sql).await)?;
@@ -137,6 +137,12 @@ bad_input! {
     report_otherwise: &says("complete_item(r.id, r.token::text, 1), pgbatch.fail_item(r.id, r.token::text, 1, 'x')") => "55000" "item 1 of run 1 was already reported as succeeded";
     next_items_none_at_a_time: &says("next_item(r.id, r.token::text, at_most => 0)") => "22023" "at_most must be at least 1, not 0";
     next_items_after_nothing: &says("next_item(r.id, r.token::text, after_item => NULL)") => "22023" "after_item must be at least 0, not NULL";
+    batch_ended_by_hand: "SELECT pgbatch.enqueue('q'); UPDATE pgbatch.batch SET finished_at = now()" => "23514" "batch 1: finished_at and expires_at are of an ended batch, and only of that";
+    batch_counted_by_hand: "SELECT pgbatch.enqueue('q'); UPDATE pgbatch.batch SET succeeded = 1" => "23514" "batch 1: an ended batch says of each item how it ended";
+    batch_cancelled_by_hand: "SELECT pgbatch.enqueue('q');
+        UPDATE pgbatch.batch SET state = 'cancelled', finished_at = now(), expires_at = now(), succeeded = 0, failed = 0, cancelled = 1" => "23514" "batch 1: nobody has cancelled it";
+    run_ended_by_hand: "INSERT INTO pgbatch.run (queue, batch_id, first_item, last_item, attempt, max_attempt, state)
+        VALUES ('q', 1, 1, 1, 1, 1, 'running'); UPDATE pgbatch.run SET succeeded = 1" => "23514" "run 1: finished_at, succeeded and failed are of an ended run, and only of that";
     state_changed_by_hand: "SELECT pgbatch.enqueue('q'); UPDATE pgbatch.batch SET state = 'waiting'" => "23514" "batch 1 is pending and cannot become waiting";
     dispatcher_that_does_not_lead: "SELECT pgbatch.observe(7)" => "55000" "the dispatcher of epoch 7 does not lead, that of epoch 0 does";
     ranges_with_nulls: "CREATE TABLE t (k int); CREATE INDEX ON t (k); INSERT INTO t VALUES (NULL); SELECT pgbatch.enqueue_ranges('q', 't', 'k', 1)" => "22023" "key is invalid: column k of public.t has NULLs, and such rows would be in no range";

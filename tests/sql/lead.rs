@@ -47,7 +47,7 @@ const CALLS: [&str; 7] = [
 ];
 
 const ALL_ROWS: &str = "SELECT concat_ws('; ', (SELECT jsonb_agg(b ORDER BY id) FROM pgbatch.batch b),
-    (SELECT jsonb_agg(r ORDER BY id) FROM pgbatch.run r), (SELECT count(*) FROM pgbatch.item),
+    (SELECT jsonb_agg(r ORDER BY id) FROM pgbatch.run r), (SELECT count(*) FROM pgbatch.stored_item),
     (SELECT jsonb_agg(t) FROM pgbatch.retry t), (SELECT jsonb_agg(p) FROM pgbatch.pruning p))";
 
 /// One that lost its lock without noticing, as behind a pooler.

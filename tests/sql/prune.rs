@@ -29,7 +29,7 @@ async fn expire(client: &Client, id: i64) -> Tested {
     Ok(())
 }
 
-const ROWS: &str = "SELECT concat_ws(' ', (SELECT count(*) FROM pgbatch.batch), (SELECT count(*) FROM pgbatch.item),
+const ROWS: &str = "SELECT concat_ws(' ', (SELECT count(*) FROM pgbatch.batch), (SELECT count(*) FROM pgbatch.stored_item),
     (SELECT count(*) FROM pgbatch.run), (SELECT count(*) FROM pgbatch.report), (SELECT count(*) FROM pgbatch.retry),
     (SELECT count(*) FROM pgbatch.pruning))";
 

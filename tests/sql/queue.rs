@@ -79,7 +79,7 @@ async fn a_queue_with_open_batches_is_dropped_by_force_only() -> Tested {
     finish(&client, &[outcome(run.run, Failed)]).await?;
     client.batch_execute("SELECT pgbatch.drop_queue('q', force => true)").await?;
     let left = "SELECT concat_ws(' ', (SELECT count(*) FROM pgbatch.queue), (SELECT min(id) FROM pgbatch.batch),
-        (SELECT count(*) FROM pgbatch.batch), (SELECT count(*) FROM pgbatch.item), (SELECT count(*) FROM pgbatch.run),
+        (SELECT count(*) FROM pgbatch.batch), (SELECT count(*) FROM pgbatch.stored_item), (SELECT count(*) FROM pgbatch.run),
         (SELECT count(*) FROM pgbatch.report), (SELECT count(*) FROM pgbatch.retry))";
     assert_eq!(value::<String>(&client, left).await?, format!("0 {ended} 1 1 1 0 0"), "what ended stays");
     Ok(())

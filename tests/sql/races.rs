@@ -138,7 +138,7 @@ async fn of_two_who_retry_a_batch_one_does() -> Tested {
 async fn a_drop_behind_an_enqueue_takes_the_batch_too() -> Tested {
     const STORED: &str =
         "SELECT concat_ws(' ', (SELECT count(*) FROM pgbatch.queue), (SELECT count(*) FROM pgbatch.batch),
-        (SELECT count(*) FROM pgbatch.item))";
+        (SELECT count(*) FROM pgbatch.stored_item))";
     let enqueue = "SELECT pgbatch.enqueue('q')";
     let r = race("").await?;
     let (code, message) = r.refused(enqueue, "COMMIT", "SELECT pgbatch.drop_queue('q')").await?;
@@ -283,7 +283,7 @@ async fn what_a_savepoint_takes_back_was_never_enqueued() -> Tested {
         .await?;
     let labels: String = value(&r.watcher, "SELECT string_agg(label, ' ') FROM pgbatch.batches").await?;
     assert_eq!(labels, "kept");
-    assert_eq!(value::<i64>(&r.watcher, "SELECT count(*) FROM pgbatch.item").await?, 1);
+    assert_eq!(value::<i64>(&r.watcher, "SELECT count(*) FROM pgbatch.stored_item").await?, 1);
     let id: i64 = value(&r.watcher, "SELECT pgbatch.enqueue('q', unique_key => 'u')").await?;
     assert_eq!(batch(&r.watcher, id).await?, "pending: 1 pending", "the key was free");
     Ok(())

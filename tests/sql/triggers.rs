@@ -135,7 +135,7 @@ async fn a_copy_of_200_000_rows_is_one_batch() -> Tested {
     let superuser = database.connect_as(SUPERUSER).await?;
     superuser.batch_execute("SET work_mem = '64kB'; COPY t FROM PROGRAM 'seq 200000'").await?;
     let sql = "SELECT concat_ws(' ', count(DISTINCT batch_id), count(*), bool_and(item = jsonb_build_object('a', item_no)))
-        FROM pgbatch.item";
+        FROM pgbatch.stored_item";
     assert_eq!(value::<String>(&client, sql).await?, "1 200000 t");
     let items: i32 = value(&client, "SELECT items FROM pgbatch.batches WHERE state = 'pending'").await?;
     assert_eq!(items, 200_000);
@@ -150,7 +150,7 @@ async fn a_row_that_is_too_large_stores_nothing() -> Tested {
     assert_eq!(error.code().code(), "22023");
     assert_eq!(error.message(), "items[3] is too large: 90009 bytes as text, at most 65536 are allowed");
     assert!(error.hint().is_some());
-    let stored = "SELECT (SELECT count(*) FROM t) + (SELECT count(*) FROM pgbatch.batch) + (SELECT count(*) FROM pgbatch.item)";
+    let stored = "SELECT (SELECT count(*) FROM t) + (SELECT count(*) FROM pgbatch.batch) + (SELECT count(*) FROM pgbatch.stored_item)";
     assert_eq!(value::<i64>(&client, stored).await?, 0);
     Ok(())
 }

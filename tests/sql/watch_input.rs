@@ -125,7 +125,7 @@ async fn what_does_not_change_by_itself_is_taken() -> Tested {
     crate::support::observe(&client).await?;
     let items: String = value(
         &client,
-        "SELECT concat(string_agg(item::text, ''), (SELECT error FROM pgbatch.triggers)) FROM pgbatch.item",
+        "SELECT concat(string_agg(item::text, ''), (SELECT error FROM pgbatch.triggers)) FROM pgbatch.stored_item",
     )
     .await?;
     assert_eq!(items, r#"{"d": "2026", "l": [{"a": 1}, {"a": 1}], "n": 4}"#);
@@ -171,7 +171,7 @@ async fn a_query_has_its_callers_search_path() -> Tested {
     crate::support::observe(&client).await?;
     client.batch_execute("SET search_path = pg_catalog").await?;
     assert_eq!(
-        value::<String>(&client, "SELECT string_agg(item::text, '') FROM pgbatch.item").await?,
+        value::<String>(&client, "SELECT string_agg(item::text, '') FROM pgbatch.stored_item").await?,
         r#"{"a": 1}"#
     );
     Ok(())

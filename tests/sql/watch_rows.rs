@@ -131,7 +131,7 @@ async fn a_transaction_leaves_one_mark_and_many_are_one_batch() -> Tested {
     client.batch_execute(loops).await?;
     assert_eq!(value::<i64>(&client, "SELECT count(*) FROM pgbatch.watch_mark").await?, 6);
     assert_eq!(batches(&client).await?.as_array().map(Vec::len), Some(1));
-    assert_eq!(value::<i64>(&client, "SELECT count(*) FROM pgbatch.item").await?, 105);
+    assert_eq!(value::<i64>(&client, "SELECT count(*) FROM pgbatch.stored_item").await?, 105);
     assert_eq!(value::<i64>(&client, "SELECT count(*) FROM pgbatch.watch_mark").await?, 0);
     Ok(())
 }
