@@ -9,6 +9,7 @@ pub mod plan;
 pub mod retry;
 pub mod run;
 pub mod scaling;
+pub mod schedule;
 pub mod snapshot;
 pub mod state;
 pub mod template;
