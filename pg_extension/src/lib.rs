@@ -7,6 +7,8 @@ mod done;
 mod doorbell;
 mod lead;
 mod procedure;
+mod scaling;
+mod schedule;
 mod template;
 
 pgrx::pg_module_magic!(name, version);

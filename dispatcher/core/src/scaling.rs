@@ -10,7 +10,8 @@ use serde::Deserialize;
 const MAX_UNLESS_GIVEN: i64 = 100;
 
 /// What one trigger has read. A trigger that could not be read is left out.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Reading {
     /// The value: the number of rows, the lag.
     pub value: f64,
