@@ -6,7 +6,7 @@ CREATE FUNCTION pgbatch.explain_queue(q pgbatch.queue, b pgbatch.batch, i pgbatc
 RETURNS TABLE (gate text, open boolean, words text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    seen  CONSTANT jsonb := pgbatch.observe_queue(q, pgbatch.observe_limits());
+    seen  CONSTANT jsonb := pgbatch.observe_queue(q, pgbatch.observe_limits(pgbatch.live_runs()), pgbatch.first_fresh(q), '-infinity');
     place pgbatch.retry;
     names text[];
 BEGIN

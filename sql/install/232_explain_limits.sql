@@ -83,7 +83,7 @@ BEGIN
             AND (-o.priority::bigint, o.name COLLATE "C") < (-q.priority::bigint, q.name COLLATE "C")
     LOOP
         EXIT WHEN room <= 0;
-        seen := pgbatch.observe_queue(other, '{}');
+        seen := pgbatch.observe_queue(other, '{}', pgbatch.first_fresh(other), '-infinity');
         room := room - least(greatest(pgbatch.queue_room(other, seen), 0), pgbatch.runs_before(other, seen, NULL, NULL));
     END LOOP;
     RETURN room;

@@ -13,14 +13,20 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     CROSS JOIN LATERAL (SELECT b.* FROM pgbatch.batch b WHERE b.id = i.id LIMIT 1) b
 $$;
 
--- pgbatch.observe_fresh: the first batches of a queue with items never claimed, in the order of claiming.
-CREATE FUNCTION pgbatch.observe_fresh(queue text, at_most int) RETURNS jsonb
+-- pgbatch.heads_of: of how many batches of a queue a look tells.
+CREATE FUNCTION pgbatch.heads_of(q pgbatch.queue) RETURNS int
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT greatest(100, q.max_parallel)
+$$;
+
+-- pgbatch.first_fresh: the first batches of a queue with items never claimed, in the order of claiming.
+CREATE FUNCTION pgbatch.first_fresh(q pgbatch.queue) RETURNS bigint[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT pgbatch.observe_batches(ARRAY(
+    SELECT ARRAY(
         SELECT b.id FROM pgbatch.batch b
-        WHERE b.queue = observe_fresh.queue
+        WHERE b.queue = q.name
             AND b.has_fresh AND b.cancel_requested_at IS NULL AND b.state IN ('pending', 'running')
-        ORDER BY b.priority DESC, b.id LIMIT at_most))
+        ORDER BY b.priority DESC, b.id LIMIT pgbatch.heads_of(q))
 $$;
 
 -- pgbatch.full_keys: the keys of a queue that have as many live runs as they may have; where that is one, also those whose
@@ -87,11 +93,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- pgbatch.observe_retries: the first retries of a queue, due or not, by due time.
-CREATE FUNCTION pgbatch.observe_retries(queue text, at_most int) RETURNS jsonb
+--
+-- Parameters:  start  none is due before it
+CREATE FUNCTION pgbatch.observe_retries(queue text, at_most int, start timestamptz) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(jsonb_agg(pgbatch.observe_retry(t) ORDER BY t.due_at, t.batch_id, t.first_item), '[]')
     FROM (SELECT t.* FROM pgbatch.retry t
-          WHERE t.queue = observe_retries.queue AND t.due_at IS NOT NULL
+          WHERE t.queue = observe_retries.queue AND t.due_at >= observe_retries.start
           ORDER BY t.due_at LIMIT at_most) t
 $$;
 

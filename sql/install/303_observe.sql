@@ -5,7 +5,7 @@
 --              also   names of further queues to tell of: the history limits of a queue outlive its work
 -- Returns:     a StoreView: see dispatcher/core/src/snapshot.rs, which is the same in words
 -- Errors:      55000 if another dispatcher leads
--- Locks, Writes: as advance() and run_watches(); nothing when nothing has changed
+-- Locks, Writes: as advance() and run_watches(); nothing when nothing has changed; the session's setting pgbatch.seen
 --
 -- Its cost must not grow with what is queued. Each table has an index for each question here, and subqueries with LIMIT 1
 -- are asked once per row and never become a join over all batches. enable_seqscan = off, here and in the dispatcher's
@@ -15,8 +15,16 @@ CREATE FUNCTION pgbatch.observe(epoch bigint, also text[] DEFAULT '{}') RETURNS 
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
+    -- Before any search, so that what a search cannot see is not in it either.
+    snapshot CONSTANT pg_snapshot := pg_current_snapshot();
+    own_xact CONSTANT xid8 := pg_current_xact_id_if_assigned();
+    seen     CONSTANT jsonb := pgbatch.recall(epoch);
     again_at timestamptz;
+    live     bigint[];
     limits   jsonb;
+    fresh    jsonb;
+    levels   jsonb;
+    retries  jsonb;
 BEGIN
     -- Without a lock: what a look writes may be written by anybody, and one that finds nothing writes nothing.
     IF NOT EXISTS (SELECT FROM pgbatch.installation i WHERE i.epoch = observe.epoch) THEN
@@ -24,16 +32,25 @@ BEGIN
     END IF;
     -- What is left because of somebody's lock must be looked at again, though its end may ring nothing.
     again_at := least(pgbatch.run_watches(), CASE WHEN pgbatch.advance() THEN now() + '1 s' END);
-    limits := pgbatch.observe_limits();
+    live := pgbatch.live_runs(seen);
+    limits := pgbatch.observe_limits(live);
+    SELECT coalesce(jsonb_object_agg(h.queue, h.ids), '{}'), coalesce(jsonb_object_agg(h.queue, h.levels), '{}')
+    INTO fresh, levels FROM pgbatch.fresh_heads(seen) h;
+    retries := (SELECT coalesce(jsonb_object_agg(h.queue, h.due_at), '{}') FROM pgbatch.retry_heads(seen) h);
+    PERFORM set_config('pgbatch.seen', jsonb_build_object('installation', (SELECT i.id FROM pgbatch.installation i),
+        'epoch', epoch, 'snapshot', snapshot, 'own_xact', own_xact::text, 'fresh', levels, 'retries', retries, 'live', live,
+        'last_run', greatest((seen ->> 'last_run')::bigint, (SELECT max(r.id) FROM pgbatch.run r), 0))::text, false);
     RETURN jsonb_build_object(
         'now', now(),
         'queues', (
-            SELECT coalesce(jsonb_agg(pgbatch.observe_queue(q, limits) ORDER BY q.name), '[]')
+            SELECT coalesce(jsonb_agg(pgbatch.observe_queue(q, limits,
+                    ARRAY(SELECT f::bigint FROM jsonb_array_elements(fresh -> q.name) f),
+                    coalesce((retries ->> q.name)::timestamptz, 'infinity')) ORDER BY q.name), '[]')
             FROM pgbatch.queue q
-            WHERE q.name = ANY (also)
-                OR (SELECT true FROM pgbatch.batch b
-                    WHERE b.queue = q.name AND b.state IN ('waiting', 'pending', 'running') LIMIT 1)),
-        'live', pgbatch.observe_live(),
+            WHERE q.name = ANY (ARRAY(
+                SELECT unnest(also) UNION SELECT jsonb_object_keys(fresh) UNION SELECT jsonb_object_keys(retries)
+                UNION SELECT r.queue FROM pgbatch.run r WHERE r.id = ANY (live)))),
+        'live', pgbatch.observe_live(live),
         'next_not_before', (
             SELECT least(min(b.not_before), again_at)
             FROM pgbatch.batch b WHERE b.state = 'waiting' AND b.not_before > now()),
@@ -41,8 +58,7 @@ BEGIN
             SELECT coalesce(jsonb_agg(n.namespace ORDER BY n.namespace), '[]')
             FROM (SELECT q.namespace FROM pgbatch.queue q WHERE q.namespace IS NOT NULL
                   UNION
-                  SELECT r.namespace FROM pgbatch.run r
-                  WHERE r.state IN ('starting', 'running') AND r.namespace IS NOT NULL) n),
+                  SELECT r.namespace FROM pgbatch.run r WHERE r.id = ANY (live) AND r.namespace IS NOT NULL) n),
         'prune_at', CASE WHEN EXISTS (SELECT FROM pgbatch.pruning) THEN now()
             ELSE (SELECT min(b.expires_at) FROM pgbatch.batch b WHERE b.expires_at IS NOT NULL) END);
 END
@@ -50,7 +66,9 @@ $$;
 COMMENT ON FUNCTION pgbatch.observe IS 'Dispatcher: what there is to do, as JSON';
 
 -- pgbatch.observe_limits: every Limit, by its name. Counted once, not for each queue.
-CREATE FUNCTION pgbatch.observe_limits() RETURNS jsonb
+--
+-- Parameters:  live  the live runs
+CREATE FUNCTION pgbatch.observe_limits(live bigint[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(jsonb_object_agg(l.name, jsonb_build_object(
         'name', l.name, 'max_parallel', l.max_parallel, 'live', coalesce(n.live, 0))), '{}')
@@ -58,12 +76,16 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     LEFT JOIN (
         SELECT q.limit_name, count(*) AS live
         FROM pgbatch.run r JOIN pgbatch.queue q ON q.name = r.queue
-        WHERE r.state IN ('starting', 'running') AND q.limit_name IS NOT NULL
+        WHERE r.id = ANY (live) AND q.limit_name IS NOT NULL
         GROUP BY q.limit_name) n ON n.limit_name = l.name
 $$;
 
 -- pgbatch.observe_queue: one queue of it.
-CREATE FUNCTION pgbatch.observe_queue(q pgbatch.queue, limits jsonb) RETURNS jsonb
+--
+-- Parameters:  limits       of observe_limits()
+--              fresh        its first fresh batches
+--              retry_start  none of its retries is due before that
+CREATE FUNCTION pgbatch.observe_queue(q pgbatch.queue, limits jsonb, fresh bigint[], retry_start timestamptz) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_build_object(
         'name', q.name,
@@ -87,15 +109,16 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         'retry_backoff_max_ms', pgbatch.ms(q.retry_backoff_max),
         'keep_succeeded', q.keep_succeeded,
         'keep_failed', q.keep_failed,
-        'fresh', CASE WHEN q.max_per_key IS NULL THEN pgbatch.observe_fresh(q.name, greatest(100, q.max_parallel))
-            ELSE pgbatch.observe_fresh_by_key(q.name, greatest(100, q.max_parallel), q.max_per_key) END,
-        'retries', CASE WHEN q.max_per_key IS NULL THEN pgbatch.observe_retries(q.name, 1000)
+        'fresh', CASE WHEN q.max_per_key IS NULL THEN pgbatch.observe_batches(fresh)
+            ELSE pgbatch.observe_fresh_by_key(q.name, pgbatch.heads_of(q), q.max_per_key) END,
+        'retries', CASE WHEN q.max_per_key IS NULL THEN pgbatch.observe_retries(q.name, 1000, retry_start)
             ELSE pgbatch.observe_retries_by_key(q.name, 1000, q.max_per_key) END)
 $$;
 
--- pgbatch.observe_live: every run that has not ended, in the order of its index: any other could make a plan prefer the
--- index that has the order and read every run there is.
-CREATE FUNCTION pgbatch.observe_live() RETURNS jsonb
+-- pgbatch.observe_live: every run that has not ended.
+--
+-- Parameters:  live  their ids
+CREATE FUNCTION pgbatch.observe_live(live bigint[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(jsonb_agg(jsonb_build_object(
             'run', r.id, 'queue', r.queue, 'namespace', r.namespace, 'batch', r.batch_id, 'key', b.key,
@@ -106,5 +129,5 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         ORDER BY r.batch_id, r.id), '[]')
     FROM pgbatch.run r
     CROSS JOIN LATERAL (SELECT b.key, b.cancel_requested_at FROM pgbatch.batch b WHERE b.id = r.batch_id LIMIT 1) b
-    WHERE r.state IN ('starting', 'running')
+    WHERE r.id = ANY (live)
 $$;

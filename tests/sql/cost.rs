@@ -43,6 +43,8 @@ async fn a_session_whose_tables_were_small_stays_fast_when_they_grow() -> Tested
          SELECT 'q', -i, 1, 1, 1, 1, 'succeeded', now(), 1, 0 FROM generate_series(1, {QUEUED}) i"
     );
     client.batch_execute(&grow).await?;
+    // What has come in since the last look is passed once.
+    observe(&client).await?;
     let next: i64 = value(&client, "SELECT max(id) FROM pgbatch.batch").await?;
 
     client.batch_execute("BEGIN").await?;

@@ -24,6 +24,7 @@ mod races;
 mod ranges;
 mod report;
 mod retry;
+mod seen;
 mod states;
 mod support;
 mod transitions;
