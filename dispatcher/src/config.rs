@@ -10,6 +10,7 @@ use crate::executor::kubernetes::KubernetesConfig;
 use crate::executor::process::ProcessConfig;
 use crate::store::DatabaseUrl;
 use crate::telemetry::LogFormat;
+use crate::trigger::kafka::CredentialsFolder;
 
 /// How to reach PostgreSQL.
 #[derive(Debug, Args)]
@@ -87,6 +88,11 @@ pub struct DispatchArgs {
     /// to read them.
     #[arg(long, env = "PGBATCH_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Folder with the credentials for Kafka that triggers of watch_kafka() may name: certificates, keys, passwords. With a
+    /// file bootstrap-servers in it, a folder below is for those servers only. Environment variables that begin with
+    /// PGBATCH_KAFKA_CREDENTIAL_ may be named too.
+    #[arg(long, env = "PGBATCH_KAFKA_CREDENTIALS", value_name = "DIR")]
+    pub kafka_credentials: Option<PathBuf>,
     /// How to log.
     #[command(flatten)]
     pub log: LogArgs,
@@ -101,6 +107,8 @@ pub struct Config {
     pub executor: ExecutorConfig,
     /// Where to serve pages.
     pub listen: Option<SocketAddr>,
+    /// Where the credentials of Kafka triggers are.
+    pub kafka_credentials: CredentialsFolder,
 }
 
 impl From<DispatchArgs> for Config {
@@ -114,6 +122,7 @@ impl From<DispatchArgs> for Config {
             sql_secret,
             process_dir,
             listen,
+            kafka_credentials,
             log: _,
         } = args;
         let executor = match executor {
@@ -122,6 +131,11 @@ impl From<DispatchArgs> for Config {
             }
             ExecutorKind::Process => ExecutorConfig::Process(ProcessConfig { dir: process_dir }),
         };
-        Self { database_url: database.database_url, executor, listen }
+        Self {
+            database_url: database.database_url,
+            executor,
+            listen,
+            kafka_credentials: CredentialsFolder::new(kafka_credentials),
+        }
     }
 }

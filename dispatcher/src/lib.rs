@@ -10,4 +10,5 @@ pub mod run_sql;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod trigger;
 pub mod web;

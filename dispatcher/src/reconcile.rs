@@ -15,6 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pgbatch_core::plan::{Plan, plan};
 use pgbatch_core::snapshot::{JobPhase, Snapshot, StoreView};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
@@ -24,6 +25,7 @@ use crate::config::Config;
 use crate::executor::{Executor, ExecutorError, Executors};
 use crate::shutdown::Shutdown;
 use crate::store::{Database, Session, Store, StoreError};
+use crate::trigger::kafka::{self, CredentialsFolder};
 use crate::web::Health;
 
 /// Between two tries to reach PostgreSQL: doubling from the first to the last.
@@ -62,7 +64,7 @@ pub async fn dispatch(config: &Config, mut shutdown: Shutdown, health: &Health) 
             info!("stopping; running Jobs go on");
             Ok(())
         }
-        error = serve(&config.database_url, &config.executor, health) => {
+        error = serve(&config.database_url, &config.executor, &config.kafka_credentials, health) => {
             error!(%error, "giving up");
             Err(error)
         }
@@ -71,12 +73,17 @@ pub async fn dispatch(config: &Config, mut shutdown: Shutdown, health: &Health) 
 
 /// Dispatches for ever, session after session. It may be dropped at any of its awaits: nothing but memory is lost.
 /// Returns why it gives up, which is only what no retry mends.
-pub async fn serve<E: Executors>(database: &impl Database, executors: &E, health: &Health) -> DispatchError {
+pub async fn serve<E: Executors>(
+    database: &impl Database,
+    executors: &E,
+    credentials: &CredentialsFolder,
+    health: &Health,
+) -> DispatchError {
     let mut executor: Option<(String, E::Executor)> = None;
     let mut pause = RECONNECT_FIRST;
     loop {
         health.connecting(None);
-        match session(database, executors, &mut executor, &mut pause, health).await {
+        match session(database, executors, credentials, &mut executor, &mut pause, health).await {
             Err(DispatchError::Store(error)) if error.may_pass() => {
                 warn!(%error, retry_in = ?pause, "no session with PostgreSQL");
                 health.connecting(Some(error.to_string()));
@@ -96,6 +103,7 @@ pub async fn serve<E: Executors>(database: &impl Database, executors: &E, health
 async fn session<E: Executors>(
     database: &impl Database,
     executors: &E,
+    credentials: &CredentialsFolder,
     executor: &mut Option<(String, E::Executor)>,
     pause: &mut Duration,
     health: &Health,
@@ -113,9 +121,26 @@ async fn session<E: Executors>(
         }
     };
     info!(database = %database.target(), executor = executor.kind(), "dispatching");
+    let (seen, watched) = watch::channel(kafka::Seen::default());
+    tokio::select! {
+        // In this order, so that a simulation replays.
+        biased;
+        ended = lead(&store, executor, &seen, pause, health) => ended,
+        error = kafka::serve(&store, credentials, watched) => Err(error.into()),
+    }
+}
+
+/// The loop, until the session ends.
+async fn lead(
+    store: &impl Session,
+    executor: &impl Executor,
+    seen: &watch::Sender<kafka::Seen>,
+    pause: &mut Duration,
+    health: &Health,
+) -> Result<(), DispatchError> {
     let mut last_told = Vec::new();
     loop {
-        let next = pass(&store, executor, &mut last_told, health).await?;
+        let next = pass(store, executor, seen, &mut last_told, health).await?;
         // Not earlier: a server whose disk is full lets us in, and then refuses what we write, again and again.
         *pause = RECONNECT_FIRST;
         health.leading(executor.unsynced());
@@ -145,6 +170,7 @@ fn far_future() -> Instant {
 async fn pass(
     store: &impl Store,
     executor: &impl Executor,
+    told: &watch::Sender<kafka::Seen>,
     last_told: &mut Vec<String>,
     health: &Health,
 ) -> Result<Option<Instant>, DispatchError> {
@@ -155,6 +181,7 @@ async fn pass(
         let seen = observe(store, executor).await?;
         forget_recorded(&done, &seen, executor);
         let plan = plan(&seen);
+        tell_kafka(told, &seen, &plan);
         tell_what_is_held(&plan, last_told);
         if plan.is_empty() {
             return Ok(plan.wake_at.map(|at| observed_at + until(seen.store.now, at)));
@@ -167,6 +194,17 @@ async fn pass(
         apply(&plan, &seen, store, executor).await?;
         done = plan;
     }
+}
+
+/// Wakes those who watch Kafka, when that is about them.
+fn tell_kafka(told: &watch::Sender<kafka::Seen>, seen: &Snapshot, plan: &Plan) {
+    told.send_if_modified(|known| {
+        let ends = if seen.store.kafka.is_some() { plan.ends.len() } else { 0 };
+        let changed = ends > 0 || known.triggers != seen.store.kafka;
+        known.ends += u64::try_from(ends).unwrap_or(u64::MAX);
+        known.triggers.clone_from(&seen.store.kafka);
+        changed
+    });
 }
 
 async fn observe(store: &impl Store, executor: &impl Executor) -> Result<Snapshot, DispatchError> {

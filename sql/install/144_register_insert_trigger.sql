@@ -117,7 +117,7 @@ BEGIN
     WHERE t.queue = refuse_fed_queue.queue ORDER BY t.name LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'object_in_use',
-            MESSAGE = format('trigger "%s" on %s feeds queue "%s"', feeder.name, feeder.source, queue),
+            MESSAGE = format('trigger "%s"%s feeds queue "%s"', feeder.name, ' on ' || feeder.source, queue),
             HINT = 'Drop it first, with pgbatch.drop_trigger().';
     END IF;
 END

@@ -1,9 +1,9 @@
 -- pgbatch.drop_trigger: drops a trigger. What it has enqueued stays.
 --
--- It runs as the caller, who must own the table.
+-- It runs as the caller, who must own the table; one without a table must be his own.
 --
 -- Parameters:  name  which trigger
--- Errors:      42704 for an unknown trigger, 42501 if the table is not the caller's
+-- Errors:      42704 for an unknown trigger, 42501 if the table or the trigger is not the caller's
 -- Locks:       the table, for a moment
 -- Writes:      trigger; the trigger on the table
 CREATE FUNCTION pgbatch.drop_trigger(name text) RETURNS void
@@ -27,7 +27,8 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp A
 DECLARE
     statement text;
 BEGIN
-    SELECT concat_ws('; ', t.drops, CASE t.kind WHEN 'rows' THEN 'DROP VIEW ' || t.source END) INTO statement
+    SELECT concat_ws('; ', t.drops, CASE t.kind WHEN 'rows' THEN 'DROP VIEW ' || t.source
+        WHEN 'kafka' THEN format('SELECT pgbatch.withdraw_trigger(%L)', t.name) END) INTO statement
     FROM pgbatch.live_triggers t WHERE t.name = trigger_drop.name;
     IF NOT FOUND THEN
         PERFORM pgbatch.reject_unknown(format('trigger %s does not exist', coalesce('"' || name || '"', 'NULL')),
@@ -37,11 +38,48 @@ BEGIN
 END
 $$;
 
+-- pgbatch.withdraw_trigger: drops a trigger that has no part of PostgreSQL's.
+--
+-- Parameters:  name  which trigger
+-- Errors:      42501 if neither it nor the extension is the caller's
+-- Writes:      trigger
+CREATE FUNCTION pgbatch.withdraw_trigger(name text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    maker text;
+BEGIN
+    SELECT t.created_by INTO maker FROM pgbatch.trigger t WHERE t.name = withdraw_trigger.name AND t.source IS NULL;
+    IF FOUND THEN
+        PERFORM pgbatch.check_trigger_maker(name, maker);
+    END IF;
+    DELETE FROM pgbatch.trigger t WHERE t.name = withdraw_trigger.name AND t.source IS NULL;
+    PERFORM pgbatch.ring();
+END
+$$;
+
+-- pgbatch.check_trigger_maker: refuses to change a trigger that is not the caller's.
+--
+-- Parameters:  name   of the trigger
+--              maker  the role that made it
+-- Errors:      42501 if neither it nor the extension is the caller's
+CREATE FUNCTION pgbatch.check_trigger_maker(name text, maker text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Called by SECURITY DEFINER functions only, so current_user is the extension's owner. A role that is gone is nobody's.
+    IF NOT (pg_has_role(pgbatch.caller(), current_user, 'USAGE')
+        OR EXISTS (SELECT FROM pg_roles r WHERE r.rolname = maker AND pg_has_role(pgbatch.caller(), r.oid, 'USAGE'))) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('trigger "%s" is not of %s', name, pgbatch.caller()),
+            HINT = format('It was made by %s: a member of that role may change it, and the extension''s owner.', maker);
+    END IF;
+END
+$$;
+
 -- pgbatch.forget_trigger: deletes what is left of a trigger that is gone. Whoever could drop it may.
 --
 -- Parameters:  name  which trigger
 -- Errors:      42501 if it is there
--- Writes:      trigger, watch_run, watch_mark, watched_key
+-- Writes:      trigger, watch_run, watch_mark, watched_key, kafka_trigger, kafka_cursor
 CREATE FUNCTION pgbatch.forget_trigger(name text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -53,5 +91,7 @@ BEGIN
     DELETE FROM pgbatch.watch_run r WHERE r.trigger_name = forget_trigger.name;
     DELETE FROM pgbatch.watch_mark m WHERE m.trigger_name = forget_trigger.name;
     DELETE FROM pgbatch.watched_key k WHERE k.trigger_name = forget_trigger.name;
+    DELETE FROM pgbatch.kafka_trigger k WHERE k.trigger_name = forget_trigger.name;
+    DELETE FROM pgbatch.kafka_cursor k WHERE k.trigger_name = forget_trigger.name;
 END
 $$;

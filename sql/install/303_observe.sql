@@ -54,6 +54,7 @@ BEGIN
         'next_not_before', (
             SELECT least(min(b.not_before), again_at)
             FROM pgbatch.batch b WHERE b.state = 'waiting' AND b.not_before > now()),
+        'kafka', pgbatch.observe_kafka(),
         'namespaces', (
             SELECT coalesce(jsonb_agg(n.namespace ORDER BY n.namespace), '[]')
             FROM (SELECT q.namespace FROM pgbatch.queue q WHERE q.namespace IS NOT NULL

@@ -12,6 +12,8 @@ mod enqueue;
 mod explain;
 mod extension;
 mod finish;
+mod kafka_input;
+mod kafka_records;
 mod lead;
 mod limits;
 mod messages;

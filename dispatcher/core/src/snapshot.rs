@@ -28,6 +28,9 @@ pub struct StoreView {
     pub namespaces: BTreeSet<String>,
     /// When the next ended batch is to be deleted (`retain`), if one is kept.
     pub prune_at: Option<Timestamp>,
+    /// Changes when a trigger of `watch_kafka()` is made, changed or dropped; none = there is none.
+    #[serde(default)]
+    pub kafka: Option<String>,
 }
 
 /// A cap on the live runs of several queues together: `create_limit()`.

@@ -5,6 +5,7 @@
 
 mod connect;
 mod doorbell;
+mod kafka;
 mod session;
 mod settings;
 pub(crate) mod silence;
@@ -18,6 +19,7 @@ use crate::web::Health;
 
 pub(crate) use connect::with_causes;
 pub use connect::{CancelTls, ConnectError, DatabaseUrl, connect};
+pub use kafka::{KafkaStore, KafkaTrigger, PartitionExtent, Records, Taken};
 pub use session::{ClosedBatch, PostgresSession, StoreError};
 
 /// Where sessions come from.
@@ -37,7 +39,7 @@ pub trait Database: Send + Sync {
 }
 
 /// The session of the leading dispatcher: what lasts as long as the connection.
-pub trait Session: Store {
+pub trait Session: Store + KafkaStore {
     /// The identity of this pgbatch: labels its Jobs, as two databases may share a namespace.
     fn installation(&self) -> &str;
 

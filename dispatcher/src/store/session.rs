@@ -73,6 +73,17 @@ impl StoreError {
     pub fn may_pass(&self) -> bool {
         !matches!(self, Self::Read { .. } | Self::Contract { .. })
     }
+
+    /// Whether PostgreSQL has answered, and said no; and not because another dispatcher leads.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        let Self::Call { source, .. } = self else { return false };
+        let error = source.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::as_db_error);
+        error.is_some_and(|e| {
+            *e.code() != tokio_postgres::error::SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
+                && !matches!(e.severity(), "FATAL" | "PANIC")
+        })
+    }
 }
 
 /// A batch that ended.
@@ -90,13 +101,13 @@ pub struct ClosedBatch {
 
 /// The session of the leading dispatcher.
 pub struct PostgresSession {
-    client: Client,
+    pub(super) client: Client,
     driven: watch::Sender<()>,
     rung: Arc<Notify>,
     doorbell: Option<Doorbell>,
     calls: Calls,
     /// Counts the leaders: PostgreSQL refuses what a dispatcher says whose epoch is over.
-    epoch: i64,
+    pub(super) epoch: i64,
     /// The identity of this pgbatch: labels its Jobs, as two databases may share a namespace.
     installation: String,
 }
@@ -262,7 +273,7 @@ pub(super) fn failed(call: &'static str) -> impl Fn(tokio_postgres::Error) -> St
     move |source| StoreError::Call { call, source: source.into() }
 }
 
-fn read<T: DeserializeOwned>(call: &'static str, value: Value) -> Result<T, StoreError> {
+pub(super) fn read<T: DeserializeOwned>(call: &'static str, value: Value) -> Result<T, StoreError> {
     serde_json::from_value(value).map_err(|source| StoreError::Read { call, source })
 }
 

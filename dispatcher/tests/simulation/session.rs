@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use pgbatch_core::plan::{Claim, Note, Started};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{RunId, StoreView};
-use pgbatch_dispatcher::store::{ClosedBatch, Database, Session, Store, StoreError};
+use pgbatch_dispatcher::store::{
+    ClosedBatch, Database, KafkaStore, KafkaTrigger, Records, Session, Store, StoreError, Taken,
+};
 use pgbatch_dispatcher::web::Health;
 use tokio::sync::{Notify, oneshot};
 
@@ -184,6 +186,21 @@ impl Session for SimulatedSession {
 
     async fn closed(&self) {
         self.line.until_cut().await;
+    }
+}
+
+/// There is no Kafka here.
+impl KafkaStore for SimulatedSession {
+    async fn kafka_triggers(&self) -> Result<Vec<KafkaTrigger>, StoreError> {
+        Ok(vec![])
+    }
+
+    async fn take_records(&self, _: &str, _: &Records<'_>) -> Result<Option<Taken>, StoreError> {
+        Ok(None)
+    }
+
+    async fn note_kafka(&self, _: &str, _: Option<&str>) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

@@ -88,6 +88,7 @@ fn world(queue: Queue, live: Vec<LiveRun>, jobs: Vec<JobView>) -> Snapshot {
             next_not_before: None,
             namespaces: BTreeSet::new(),
             prune_at: None,
+            kafka: None,
         },
         executor: ExecutorView {
             synced: true,

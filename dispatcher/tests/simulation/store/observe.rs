@@ -32,6 +32,7 @@ impl Tables {
             next_not_before: not_before.into_iter().chain(again_at).min(),
             namespaces: of_queues.chain(self.live_runs().filter_map(|r| r.namespace.clone())).collect(),
             prune_at: self.batches.values().filter_map(|b| b.expires_at).min(),
+            kafka: None,
         })
     }
 

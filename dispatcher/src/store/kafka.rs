@@ -1,0 +1,145 @@
+//! What the dispatcher asks of PostgreSQL about triggers of `watch_kafka()`, and tells it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio_postgres::types::{Json, Type};
+
+use super::session::{failed, read};
+use super::{PostgresSession, StoreError};
+
+/// A trigger of `watch_kafka()`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaTrigger {
+    /// Its name.
+    pub name: String,
+    /// `host:port`, comma-separated.
+    pub bootstrap_servers: String,
+    /// None: the topics that the group has committed offsets of.
+    pub topic: Option<String>,
+    /// None: its records become items.
+    pub consumer_group: Option<String>,
+    /// So much lag is one Job's.
+    pub lag_threshold: i64,
+    /// As they were given.
+    pub options: Value,
+    /// When it, or where it goes on, was changed last.
+    pub changed_at: Timestamp,
+}
+
+/// What a look at a topic has found, for `pgbatch.take_records()`.
+#[derive(Debug)]
+pub struct Records<'a> {
+    /// Kafka's number of the topic.
+    pub topic_id: Option<&'a str>,
+    /// Its partitions.
+    pub partitions: &'a [PartitionExtent],
+    /// At the whole topic, and not at what is new only.
+    pub is_whole: bool,
+    /// Those are all partitions that there are.
+    pub is_complete: bool,
+    /// Leave what is no whole item.
+    pub only_full: bool,
+    /// What is wrong with it.
+    pub problem: Option<&'a str>,
+}
+
+/// The offsets of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PartitionExtent {
+    /// Its number.
+    pub partition: i32,
+    /// The first offset there is.
+    pub start: i64,
+    /// Behind the last one that can be read.
+    pub end: i64,
+}
+
+/// What `pgbatch.take_records()` has done.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Taken {
+    /// How many items it made.
+    pub items: u32,
+    /// There is more to take now.
+    pub more: bool,
+    /// Some records are left that are no whole item.
+    pub rest: bool,
+    /// What was skipped, in words.
+    pub lost: Vec<String>,
+}
+
+/// The functions about triggers of `watch_kafka()`. Like those of [`super::Store`], but a refusal of PostgreSQL's does not mean
+/// that the session is broken: see [`StoreError::is_refusal`].
+pub trait KafkaStore: Send + Sync {
+    /// All of them.
+    ///
+    /// # Errors
+    /// The session broke.
+    fn kafka_triggers(&self) -> impl Future<Output = Result<Vec<KafkaTrigger>, StoreError>> + Send;
+
+    /// Makes items of records that are in none; none for a trigger that is gone.
+    ///
+    /// # Errors
+    /// The session broke, or PostgreSQL refuses.
+    fn take_records(
+        &self,
+        name: &str,
+        records: &Records<'_>,
+    ) -> impl Future<Output = Result<Option<Taken>, StoreError>> + Send;
+
+    /// Notes what is wrong with a trigger.
+    ///
+    /// # Errors
+    /// The session broke.
+    fn note_kafka(
+        &self,
+        name: &str,
+        error: Option<&str>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+impl KafkaStore for PostgresSession {
+    async fn kafka_triggers(&self) -> Result<Vec<KafkaTrigger>, StoreError> {
+        let rows = self
+            .client
+            .query_typed("SELECT pgbatch.kafka_triggers($1)", &[(&self.epoch, Type::INT8)])
+            .await
+            .map_err(failed("kafka_triggers"))?;
+        rows.iter().map(|row| read("kafka_triggers", row.get(0))).collect()
+    }
+
+    async fn take_records(&self, name: &str, records: &Records<'_>) -> Result<Option<Taken>, StoreError> {
+        let rows = self
+            .client
+            .query_typed(
+                "SELECT pgbatch.take_records($1, $2, $3, $4, $5, $6, $7, $8)",
+                &[
+                    (&self.epoch, Type::INT8),
+                    (&name, Type::TEXT),
+                    (&records.topic_id, Type::TEXT),
+                    (&Json(records.partitions), Type::JSONB),
+                    (&records.is_whole, Type::BOOL),
+                    (&records.is_complete, Type::BOOL),
+                    (&records.only_full, Type::BOOL),
+                    (&records.problem, Type::TEXT),
+                ],
+            )
+            .await
+            .map_err(failed("take_records"))?;
+        let taken: Option<Value> = rows.first().and_then(|row| row.get(0));
+        taken.map(|taken| read("take_records", taken)).transpose()
+    }
+
+    async fn note_kafka(&self, name: &str, error: Option<&str>) -> Result<(), StoreError> {
+        self.client
+            .query_typed(
+                "SELECT pgbatch.note_kafka($1, $2, $3)",
+                &[(&self.epoch, Type::INT8), (&name, Type::TEXT), (&error, Type::TEXT)],
+            )
+            .await
+            .map(drop)
+            .map_err(failed("note_kafka"))
+    }
+}

@@ -1,0 +1,4 @@
+//! Triggers of `watch_kafka` against a real broker: from a record to a run, and whatever may go wrong on the way.
+
+mod records;
+mod support;

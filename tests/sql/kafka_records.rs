@@ -1,0 +1,169 @@
+//! What the dispatcher's looks at a topic become: items, and cursors behind them.
+
+use serde_json::{Value, json};
+
+use crate::support::{Tested, refused, value, with_queue};
+
+/// Looks at a topic as the dispatcher does: partitions as (number, start, end).
+async fn take(
+    client: &tokio_postgres::Client,
+    topic_id: Option<&str>,
+    partitions: &[(i32, i64, i64)],
+    only_full: bool,
+) -> Tested<Value> {
+    let partitions: Vec<Value> = partitions
+        .iter()
+        .map(|(p, start, end)| json!({"partition": p, "start": start, "end": end}))
+        .collect();
+    let sql = "SELECT pgbatch.take_records((SELECT epoch FROM pgbatch.installation), 'n', $1, $2, true, true, $3, NULL)";
+    Ok(client.query_one(sql, &[&topic_id, &Value::from(partitions), &only_full]).await?.get(0))
+}
+
+/// The items so far: `0:0-5`.
+async fn ranges(client: &tokio_postgres::Client) -> Tested<String> {
+    value(
+        client,
+        "SELECT coalesce(string_agg(format('%s:%s-%s', item ->> 'partition', item ->> 'from', item ->> 'to'), ' '
+            ORDER BY batch_id, item_no), '') FROM pgbatch.items",
+    )
+    .await
+}
+
+async fn watched(options: &str) -> Tested<(e2e::postgres::Database, tokio_postgres::Client)> {
+    let (database, client) = with_queue("").await?;
+    client
+        .batch_execute(&format!(
+            "SELECT pgbatch.try_lead(); SELECT pgbatch.watch_kafka('n', 'q', 'k:1', 't', records_per_item => 10, options => '{options}')"
+        ))
+        .await?;
+    Ok((database, client))
+}
+
+#[tokio::test]
+async fn the_first_look_begins_where_it_is_told_to_and_partitions_that_come_later_at_their_beginning()
+-> Tested {
+    for (options, wanted) in [("{}", "1:2-4"), ("{\"offset_reset\": \"earliest\"}", "0:3-13 0:13-15 1:2-4")] {
+        let (_database, client) = watched(options).await?;
+        take(&client, Some("a"), &[(0, 3, 15)], false).await?;
+        take(&client, Some("a"), &[(0, 3, 15), (1, 2, 4)], false).await?;
+        assert_eq!(ranges(&client).await?, wanted, "{options}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_topic_that_was_not_there_at_the_first_look_is_all_new() -> Tested {
+    let (_database, client) = watched("{}").await?;
+    take(&client, None, &[], false).await?;
+    take(&client, Some("a"), &[(0, 0, 3)], false).await?;
+    assert_eq!(ranges(&client).await?, "0:0-3");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_topic_that_was_made_again_is_all_new_be_it_longer_than_before() -> Tested {
+    let (_database, client) = watched("{\"offset_reset\": \"earliest\"}").await?;
+    take(&client, Some("a"), &[(0, 0, 3)], false).await?;
+    take(&client, Some("b"), &[(0, 0, 7)], false).await?;
+    assert_eq!(ranges(&client).await?, "0:0-3 0:0-7");
+    Ok(())
+}
+
+#[tokio::test]
+async fn full_items_are_cut_at_once_and_the_rest_when_it_is_asked_for() -> Tested {
+    let (_database, client) = watched("{\"offset_reset\": \"earliest\"}").await?;
+    let taken = take(&client, Some("a"), &[(0, 0, 25), (1, 0, 9)], true).await?;
+    assert_eq!(taken, json!({"items": 2, "more": false, "rest": true, "lost": []}));
+    assert_eq!(ranges(&client).await?, "0:0-10 0:10-20");
+    let taken = take(&client, Some("a"), &[(0, 0, 25), (1, 0, 9)], false).await?;
+    assert_eq!(taken, json!({"items": 2, "more": false, "rest": false, "lost": []}));
+    assert_eq!(ranges(&client).await?, "0:0-10 0:10-20 0:20-25 1:0-9");
+    Ok(())
+}
+
+#[tokio::test]
+async fn more_than_a_batch_should_have_is_taken_in_several_and_in_turn() -> Tested {
+    let (_database, client) = watched("{\"offset_reset\": \"earliest\"}").await?;
+    let topic = [(0, 0, 150_000), (1, 0, 30)];
+    assert_eq!(take(&client, Some("a"), &topic, false).await?["more"], json!(true));
+    let first: Vec<String> = ranges(&client).await?.split(' ').take(4).map(str::to_owned).collect();
+    assert_eq!(first, ["0:0-10", "1:0-10", "0:10-20", "1:10-20"]);
+    assert_eq!(
+        take(&client, Some("a"), &topic, false).await?,
+        json!({"items": 5003, "more": false, "rest": false, "lost": []})
+    );
+    let sql = "SELECT count(*) FILTER (WHERE item ->> 'partition' = '0') FROM pgbatch.items";
+    assert_eq!(value::<i64>(&client, sql).await?, 15_000);
+    Ok(())
+}
+
+#[tokio::test]
+async fn records_that_are_lost_stop_a_partition_until_somebody_says_how_to_go_on() -> Tested {
+    let (_database, client) = watched("{\"offset_reset\": \"earliest\"}").await?;
+    take(&client, Some("a"), &[(0, 0, 10), (1, 0, 10)], false).await?;
+    take(&client, Some("a"), &[(0, 15, 20), (1, 0, 12)], false).await?;
+    assert_eq!(ranges(&client).await?, "0:0-10 1:0-10 1:10-12", "the other partition goes on");
+    let error = "SELECT error FROM pgbatch.triggers";
+    let words: String = value(&client, error).await?;
+    assert_eq!(
+        words,
+        "partition 0: records from offset 10 to 14 are lost, its log begins at 15 now; go on with pgbatch.seek_kafka('n', 0, 15)"
+    );
+    client.batch_execute("SELECT pgbatch.seek_kafka('n', 0, 15)").await?;
+    take(&client, Some("a"), &[(0, 15, 20), (1, 0, 12)], false).await?;
+    assert_eq!(ranges(&client).await?, "0:0-10 1:0-10 1:10-12 0:15-20");
+    assert_eq!(value::<Option<String>>(&client, error).await?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn lost_records_are_skipped_where_that_is_wanted() -> Tested {
+    let (_database, client) = watched("{\"offset_reset\": \"earliest\", \"on_lost\": \"skip\"}").await?;
+    take(&client, Some("a"), &[(0, 0, 10)], false).await?;
+    let taken = take(&client, Some("a"), &[(0, 15, 20)], false).await?;
+    assert_eq!(taken["lost"], json!(["partition 0: records from offset 10 to 14 are lost"]));
+    assert_eq!(ranges(&client).await?, "0:0-10 0:15-20");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_log_that_ends_before_the_cursor_is_an_error_and_takes_nothing() -> Tested {
+    let (_database, client) = watched("{\"offset_reset\": \"earliest\"}").await?;
+    take(&client, Some("a"), &[(0, 0, 10)], false).await?;
+    take(&client, Some("a"), &[(0, 0, 4)], false).await?;
+    assert_eq!(ranges(&client).await?, "0:0-10");
+    let words: String = value(&client, "SELECT error FROM pgbatch.triggers").await?;
+    assert!(
+        words.starts_with("partition 0 ends at offset 4, before 10, which was to be next: its log was cut"),
+        "{words}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_last_offset_there_can_be_is_no_overflow() -> Tested {
+    let (_database, client) = with_queue("").await?;
+    client
+        .batch_execute(
+            "SELECT pgbatch.try_lead(); SELECT pgbatch.watch_kafka('n', 'q', 'k:1', 't',
+                records_per_item => 9223372036854775807, options => '{\"offset_reset\": \"earliest\"}')",
+        )
+        .await?;
+    take(&client, Some("a"), &[(0, 5, 9)], false).await?;
+    assert_eq!(ranges(&client).await?, "0:5-9");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dispatcher_that_does_not_lead_takes_nothing() -> Tested {
+    let (_database, client) = watched("{}").await?;
+    for call in [
+        "take_records(0, 'n', 'a', '[]', true, true, false, NULL)",
+        "kafka_triggers(0)",
+        "note_kafka(0, 'n', 'x')",
+    ] {
+        let error = refused(client.query(&format!("SELECT pgbatch.{call}"), &[]).await)?;
+        assert_eq!(error.code().code(), "55000", "{call}");
+    }
+    Ok(())
+}
