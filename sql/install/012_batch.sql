@@ -41,12 +41,14 @@ CREATE TABLE pgbatch.batch (
     item                jsonb
 );
 
+-- Few indexes, though most are empty most of the time: a transaction locks each, and beyond 16 locks it takes them where all
+-- others do.
+
 -- One open batch for a unique key.
 CREATE UNIQUE INDEX batch_unique_key ON pgbatch.batch (queue, unique_key)
     WHERE unique_key IS NOT NULL AND state IN ('waiting', 'pending', 'running');
 
--- What can be claimed, in the order of claiming. This, batch_busy and batch_waiting together are the open batches: see the
--- view open_batch.
+-- What can be claimed, in the order of claiming. This and batch_held together are the open batches: see the view open_batch.
 CREATE INDEX batch_fresh ON pgbatch.batch (queue, priority DESC, id)
     WHERE has_fresh AND cancel_requested_at IS NULL AND state IN ('pending', 'running');
 
@@ -57,15 +59,20 @@ CREATE INDEX batch_fresh_key ON pgbatch.batch (queue, key, priority DESC, id)
 -- The same, by when it became so. With another condition, so that no plan takes the one above for it: see late_fresh().
 CREATE INDEX batch_ready ON pgbatch.batch (ready_xact) WHERE has_fresh;
 
--- The other open ones: an enqueuer writes to neither.
-CREATE INDEX batch_busy ON pgbatch.batch (queue, id)
-    WHERE state IN ('pending', 'running') AND (NOT has_fresh OR cancel_requested_at IS NOT NULL);
-CREATE INDEX batch_waiting ON pgbatch.batch (queue, id) WHERE state = 'waiting';
+-- The other open ones.
+CREATE INDEX batch_held ON pgbatch.batch (queue, id)
+    WHERE state = 'waiting' OR state IN ('pending', 'running') AND (NOT has_fresh OR cancel_requested_at IS NOT NULL);
 
--- What observe() moves on: by time, after other batches, and batches without items. All three are mostly empty.
-CREATE INDEX batch_not_before ON pgbatch.batch (not_before) WHERE state = 'waiting';
-CREATE INDEX batch_after ON pgbatch.batch (id) WHERE state = 'waiting' AND after IS NOT NULL;
-CREATE INDEX batch_empty ON pgbatch.batch (id) WHERE state = 'pending' AND items = 0;
+-- pgbatch.waits_for: what a batch waits for that needs no run to go on: time, the end of others (after), or nothing as it is
+-- empty.
+CREATE FUNCTION pgbatch.waits_for(state text, after bigint[]) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN state = 'pending' THEN 'nothing' WHEN after IS NOT NULL THEN 'others' ELSE 'time' END
+$$;
+
+-- What observe() moves on.
+CREATE INDEX batch_movable ON pgbatch.batch (pgbatch.waits_for(state, after), not_before)
+    WHERE state = 'waiting' OR state = 'pending' AND items = 0;
 
 -- The ended batches, in the order of their deletion.
 CREATE INDEX batch_expires ON pgbatch.batch (expires_at) WHERE expires_at IS NOT NULL;
@@ -76,12 +83,10 @@ CREATE INDEX batch_failed ON pgbatch.batch (queue) WHERE failed > 0;
 -- The latest batch of a trigger.
 CREATE INDEX batch_trigger ON pgbatch.batch (trigger_name, id) WHERE trigger_name IS NOT NULL;
 
--- The open batches, in three parts that each have an index.
+-- The open batches, in two parts that each have an index.
 CREATE VIEW pgbatch.open_batch AS
 SELECT b.id, b.queue FROM pgbatch.batch b
 WHERE b.has_fresh AND b.cancel_requested_at IS NULL AND b.state IN ('pending', 'running')
 UNION ALL
 SELECT b.id, b.queue FROM pgbatch.batch b
-WHERE b.state IN ('pending', 'running') AND (NOT b.has_fresh OR b.cancel_requested_at IS NOT NULL)
-UNION ALL
-SELECT b.id, b.queue FROM pgbatch.batch b WHERE b.state = 'waiting';
+WHERE b.state = 'waiting' OR b.state IN ('pending', 'running') AND (NOT b.has_fresh OR b.cancel_requested_at IS NOT NULL);

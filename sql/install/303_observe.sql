@@ -52,8 +52,12 @@ BEGIN
                 UNION SELECT r.queue FROM pgbatch.run r WHERE r.id = ANY (live)))),
         'live', pgbatch.observe_live(live),
         'next_not_before', (
-            SELECT least(min(b.not_before), again_at)
-            FROM pgbatch.batch b WHERE b.state = 'waiting' AND b.not_before > now()),
+            SELECT least(min(n.not_before), again_at)
+            FROM unnest('{time,others}'::text[]) w (reason)
+            CROSS JOIN LATERAL (
+                SELECT b.not_before FROM pgbatch.batch b
+                WHERE b.state = 'waiting' AND pgbatch.waits_for(b.state, b.after) = w.reason AND b.not_before > now()
+                ORDER BY b.not_before LIMIT 1) n),
         'kafka', pgbatch.observe_kafka(),
         'namespaces', (
             SELECT coalesce(jsonb_agg(n.namespace ORDER BY n.namespace), '[]')
