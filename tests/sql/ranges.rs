@@ -107,7 +107,8 @@ async fn a_large_table_with_gaps_and_skew_is_cut_evenly_by_a_sample() -> Tested 
     let read = value::<i64>(&client, read).await? - before;
     client.batch_execute("COMMIT").await?;
     assert!(read < 30_000, "{read} rows of 300000 were read");
-    assert!((25..=36).contains(&ranges), "{ranges} ranges of about 10000 rows");
+    // The sample is of whole pages, some hundred: 30, give or take five times its deviation.
+    assert!((15..=45).contains(&ranges), "{ranges} ranges of about 10000 rows");
     let sizes = "SELECT concat_ws(' ', sum(rows), count(DISTINCT rows > 0), bool_and(rows < 25000)) FROM (
         SELECT (SELECT count(*) FROM t WHERE k BETWEEN (item->>'from')::bigint AND (item->>'to')::bigint) AS rows
         FROM pgbatch.items) r";
