@@ -3,10 +3,10 @@
 CREATE TABLE pgbatch.trigger (
     name              text        PRIMARY KEY
                       CONSTRAINT trigger_name CHECK (char_length(name) BETWEEN 1 AND 128),
-    kind              text        NOT NULL CONSTRAINT trigger_kind CHECK (kind IN ('insert', 'rows', 'kafka')),
+    kind              text        NOT NULL CONSTRAINT trigger_kind CHECK (kind IN ('insert', 'rows', 'kafka', 'schedule')),
     queue             text        NOT NULL,
-    -- Its table, or the view that is its query; dumped by name. NULL for what is outside of PostgreSQL.
-    source            regclass    CONSTRAINT trigger_source CHECK ((source IS NULL) = (kind = 'kafka')),
+    -- Its table, or the view that is its query; dumped by name. NULL for what is outside of PostgreSQL, and a schedule of items.
+    source            regclass    CONSTRAINT trigger_source CHECK ((source IS NULL) = (kind = 'kafka') OR kind = 'schedule'),
     -- Which of its rows, as PostgreSQL wrote it down when it had checked it; NULL = all.
     condition         text,
     -- The columns in it, with their types then: {"amount": "numeric"}.

@@ -16,4 +16,4 @@ CROSS JOIN LATERAL (
         AND (t.kind <> 'insert' OR p.tgrelid = t.source)) p
 WHERE CASE t.kind WHEN 'insert' THEN p.drops IS NOT NULL
     WHEN 'kafka' THEN true
-    ELSE c.relkind = 'v' AND c.relnamespace = 'pgbatch'::pg_catalog.regnamespace END;
+    ELSE t.source IS NULL OR c.relkind = 'v' AND c.relnamespace = 'pgbatch'::pg_catalog.regnamespace END;

@@ -27,8 +27,8 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp A
 DECLARE
     statement text;
 BEGIN
-    SELECT concat_ws('; ', t.drops, CASE t.kind WHEN 'rows' THEN 'DROP VIEW ' || t.source
-        WHEN 'kafka' THEN format('SELECT pgbatch.withdraw_trigger(%L)', t.name) END) INTO statement
+    SELECT concat_ws('; ', t.drops, CASE WHEN t.source IS NULL THEN format('SELECT pgbatch.withdraw_trigger(%L)', t.name)
+        WHEN t.kind <> 'insert' THEN 'DROP VIEW ' || t.source END) INTO statement
     FROM pgbatch.live_triggers t WHERE t.name = trigger_drop.name;
     IF NOT FOUND THEN
         PERFORM pgbatch.reject_unknown(format('trigger %s does not exist', coalesce('"' || name || '"', 'NULL')),
@@ -79,7 +79,7 @@ $$;
 --
 -- Parameters:  name  which trigger
 -- Errors:      42501 if it is there
--- Writes:      trigger, watch_run, watch_mark, watched_key, kafka_trigger, kafka_cursor
+-- Writes:      trigger, watch_run, watch_mark, watched_key, schedule, occurrence, kafka_trigger, kafka_cursor
 CREATE FUNCTION pgbatch.forget_trigger(name text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -91,6 +91,8 @@ BEGIN
     DELETE FROM pgbatch.watch_run r WHERE r.trigger_name = forget_trigger.name;
     DELETE FROM pgbatch.watch_mark m WHERE m.trigger_name = forget_trigger.name;
     DELETE FROM pgbatch.watched_key k WHERE k.trigger_name = forget_trigger.name;
+    DELETE FROM pgbatch.schedule s WHERE s.trigger_name = forget_trigger.name;
+    DELETE FROM pgbatch.occurrence o WHERE o.trigger_name = forget_trigger.name;
     DELETE FROM pgbatch.kafka_trigger k WHERE k.trigger_name = forget_trigger.name;
     DELETE FROM pgbatch.kafka_cursor k WHERE k.trigger_name = forget_trigger.name;
 END

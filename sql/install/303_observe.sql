@@ -5,7 +5,7 @@
 --              also   names of further queues to tell of: the history limits of a queue outlive its work
 -- Returns:     a StoreView: see dispatcher/core/src/snapshot.rs, which is the same in words
 -- Errors:      55000 if another dispatcher leads
--- Locks, Writes: as advance() and run_watches(); nothing when nothing has changed; the session's setting pgbatch.seen
+-- Locks, Writes: as advance() and run_triggers(); nothing when nothing has changed; the session's setting pgbatch.seen
 --
 -- Its cost must not grow with what is queued. Each table has an index for each question here, and subqueries with LIMIT 1
 -- are asked once per row and never become a join over all batches. enable_seqscan = off, here and in the dispatcher's
@@ -31,7 +31,7 @@ BEGIN
         PERFORM pgbatch.reject_epoch(epoch);
     END IF;
     -- What is left because of somebody's lock must be looked at again, though its end may ring nothing.
-    again_at := least(pgbatch.run_watches(), CASE WHEN pgbatch.advance() THEN now() + '1 s' END);
+    again_at := least(pgbatch.run_triggers(epoch), CASE WHEN pgbatch.advance() THEN now() + '1 s' END);
     live := pgbatch.live_runs(seen);
     limits := pgbatch.observe_limits(live);
     SELECT coalesce(jsonb_object_agg(h.queue, h.ids), '{}'), coalesce(jsonb_object_agg(h.queue, h.levels), '{}')

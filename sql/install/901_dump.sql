@@ -6,6 +6,8 @@ SELECT pg_catalog.pg_extension_config_dump('pgbatch.trigger', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.watched_key', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.kafka_trigger', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.kafka_cursor', '');
+SELECT pg_catalog.pg_extension_config_dump('pgbatch.schedule', '');
+SELECT pg_catalog.pg_extension_config_dump('pgbatch.occurrence', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.batch', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.batch_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.item', '');

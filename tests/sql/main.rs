@@ -27,6 +27,8 @@ mod ranges;
 mod report;
 mod retry;
 mod seen;
+mod schedule;
+mod schedule_input;
 mod states;
 mod support;
 mod transitions;
