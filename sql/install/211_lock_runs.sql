@@ -11,13 +11,13 @@ DECLARE
     other  bigint;
 BEGIN
     locked := ARRAY(SELECT r.id FROM pgbatch.run r WHERE r.id = ANY (ids) AND r.state IN ('starting', 'running')
-        ORDER BY r.id FOR NO KEY UPDATE SKIP LOCKED);
+        ORDER BY r.id FOR UPDATE SKIP LOCKED);
     FOR other IN
         SELECT r.id FROM pgbatch.run r
         WHERE r.id = ANY (ids) AND r.id <> ALL (locked) AND r.state IN ('starting', 'running') ORDER BY r.id
     LOOP
         BEGIN
-            PERFORM FROM pgbatch.run r WHERE r.id = other AND r.state IN ('starting', 'running') FOR NO KEY UPDATE;
+            PERFORM FROM pgbatch.run r WHERE r.id = other AND r.state IN ('starting', 'running') FOR UPDATE;
             locked := CASE WHEN FOUND THEN locked || other ELSE locked END;
         EXCEPTION WHEN lock_not_available THEN
             CONTINUE;

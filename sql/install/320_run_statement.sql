@@ -2,8 +2,8 @@
 --
 -- Parameters:  run_id, token  what the run found in its environment
 -- Errors:      55000 if it has ended or the token is not its own
--- Locks:       the run's row, shared, to the transaction's end: what the run does with it commits before the
---              dispatcher writes the run's end, or is refused
+-- Locks:       the run's row, to the transaction's end, against lock_runs() only: what the run does with it commits before
+--              the dispatcher writes the run's end, or is refused; that it has started, and its heartbeat, can be written
 CREATE FUNCTION pgbatch.check_run(run_id bigint, token text) RETURNS pgbatch.run
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -11,7 +11,7 @@ DECLARE
 BEGIN
     SELECT found.* INTO r FROM pgbatch.run found
     WHERE found.id = check_run.run_id AND found.token::text = check_run.token AND found.state IN ('starting', 'running')
-    FOR SHARE;
+    FOR KEY SHARE;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('run %s is over or the token is wrong', coalesce(run_id::text, 'NULL')),

@@ -4,7 +4,7 @@
 -- Parameters:  run_id, token  what the run found in its environment
 -- Returns:     true = go on; false = the batch is being cancelled: report what is done and end soon
 -- Errors:      55000 if the run has ended or the token is not its own
--- Locks:       the run's row; while another session of the run has an open report, it is not noted, and does not wait
+-- Locks:       the run's row; while another transaction has changed it, it is not noted, and does not wait
 -- Writes:      run
 CREATE FUNCTION pgbatch.heartbeat(run_id bigint, token text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
@@ -12,7 +12,7 @@ SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS 
 DECLARE
     r pgbatch.run := pgbatch.check_run(run_id, token);
 BEGIN
-    -- Two sessions that both have the row's shared lock, and would wait for each other to let go of it, do not.
+    -- It waits for nobody: the dispatcher may be writing the run's end, and waits for what the run has open.
     PERFORM FROM pgbatch.run free WHERE free.id = r.id FOR NO KEY UPDATE SKIP LOCKED;
     IF FOUND THEN
         UPDATE pgbatch.run u SET heartbeat_at = clock_timestamp() WHERE u.id = r.id;

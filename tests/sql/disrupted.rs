@@ -126,13 +126,32 @@ async fn of_a_run_that_somebody_has_locked_nothing_is_noted_and_nobody_waits() -
     let free = claim_one(&client, (id, 2, 2, 1)).await?;
     let open = database.connect().await?;
     open.batch_execute("BEGIN").await?;
-    open.execute("SELECT pgbatch.complete_item($1, $2, 1)", &[&locked.run, &locked.token]).await?;
+    open.execute("SELECT 1 FROM pgbatch.run WHERE id = $1 FOR UPDATE", &[&locked.run]).await?;
     client.batch_execute("SET statement_timeout = '5 s'").await?;
     let notes =
         [locked.run, free.run].map(|run| json!({"run": run, "waiting": {"reason": "X", "message": ""}}));
     note(&client, json!(notes)).await?;
     let noted: i64 = value(&client, "SELECT id FROM pgbatch.runs WHERE reason = 'X'").await?;
     assert_eq!(noted, free.run);
+    Ok(())
+}
+
+/// Or its run_timeout would not be known to have begun, and a run that was stopped for it would be started again.
+#[tokio::test]
+async fn that_a_run_has_started_is_noted_while_it_has_a_report_open() -> Tested {
+    let (database, client) = with_queue("").await?;
+    let id = enqueue(&client, 1, "").await?;
+    let run = claim_one(&client, (id, 1, 1, 1)).await?;
+    let open = database.connect().await?;
+    open.batch_execute("BEGIN").await?;
+    open.execute("SELECT pgbatch.complete_item($1, $2, 1)", &[&run.run, &run.token]).await?;
+    let start = format!("SELECT pgbatch.start_runs({EPOCH}, $1)");
+    client.execute(&start, &[&json!([{"run": run.run, "started_at": "2026-11-24T20:00:00Z"}])]).await?;
+    assert_eq!(value::<String>(&client, "SELECT state FROM pgbatch.runs").await?, "running");
+    let ended = finish(&client, &[outcome(run.run, Failed)]).await?;
+    assert_eq!(ended.len(), 0, "its end waits for the report");
+    open.batch_execute("COMMIT").await?;
+    assert_eq!(finish(&client, &[outcome(run.run, Failed)]).await?.len(), 1);
     Ok(())
 }
 

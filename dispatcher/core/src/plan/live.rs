@@ -89,6 +89,10 @@ impl Seen<'_> {
             (self.live.state, &job.phase, job.started_at)
         {
             plan.running.push(Started { run: self.live.run, started_at });
+            // Recorded before it is stopped: a run that never started and has no Job would be started again.
+            if !self.live.cancel {
+                return;
+            }
         } else {
             self.plan_note(job, plan);
         }

@@ -250,6 +250,16 @@ fn the_first_running_container_is_recorded_once() {
 }
 
 #[test]
+fn that_a_run_started_is_recorded_before_it_is_stopped_for_its_time() {
+    let queue = Queue { run_timeout_ms: Some(1_000), ..queue() };
+    let job = JobView { started_at: Some(after_s(-2)), ..job(7, JobPhase::Running) };
+    let seen = plan(&world(queue.clone(), vec![live(7, RunState::Starting)], vec![job.clone()]));
+    assert_eq!((seen.running.len(), seen.stops), (1, vec![]));
+    let recorded = LiveRun { started_at: job.started_at, ..live(7, RunState::Running) };
+    assert_eq!(plan(&world(queue, vec![recorded], vec![job])).stops, [7]);
+}
+
+#[test]
 fn every_end_of_a_job_has_its_state() {
     let timeout = Some(1_000);
     let cases = [
