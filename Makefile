@@ -83,8 +83,12 @@ test-faults-short: build cluster images ## A few faults, with small batches: thr
 test-faults: build cluster images ## Every fault, with batches of 200 items: half an hour
 	cargo test -p e2e --test faults -- --test-threads=1 --nocapture
 
-bench: build cluster images ## Insert to Job created, beside a bare POST of the same Job
-	cargo run --quiet -p e2e --bin bench
+# WHAT=enqueue chooses one bench (README has the list); ROUNDS, SECONDS and ITEMS change its size. With the dispatcher's
+# flags, so that what that has built serves here too.
+bench: build $(if $(filter all jobs,$(or $(WHAT),all)),cluster images) ## Every figure of the README beside its peers: target/bench/results.md
+	@tests/bench/peers/install.sh
+	@PGBATCH_BENCH_WHAT='$(WHAT)' PGBATCH_BENCH_ROUNDS='$(ROUNDS)' PGBATCH_BENCH_SECONDS='$(SECONDS)' PGBATCH_BENCH_ITEMS='$(ITEMS)' \
+		RUSTFLAGS='-C target-feature=+crt-static' cargo run --quiet --release --target $(TARGET) -p e2e --bin bench
 
 lint: tools ## Format, clippy with warnings denied, cargo deny, shellcheck, helm lint
 	@.ci/lint

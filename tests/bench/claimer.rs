@@ -1,0 +1,185 @@
+//! The claiming half of a dispatcher, without the Jobs: sleeps on the doorbell, looks, claims all that is fresh, ends the
+//! runs at once. By the functions that the dispatcher calls and in its order, so what it measures is PostgreSQL's part.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use e2e::postgres::Database;
+use pgbatch_core::plan::Claim;
+use pgbatch_core::run::{Outcome, RunSpec};
+use pgbatch_core::snapshot::StoreView;
+use pgbatch_core::state::RunState;
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Statement};
+
+use crate::rig::{Failed, QUEUE, REST, connect};
+
+/// A moment of the machine's clock, in microseconds: programs in other languages have the same.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Batches and when something happened to them.
+pub(crate) type Moments = Arc<Mutex<Vec<(i64, i64)>>>;
+
+/// Takes what was noted so far.
+pub(crate) fn take(moments: &Moments) -> Vec<(i64, i64)> {
+    std::mem::take(&mut *moments.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn note(moments: &Moments, batches: &[i64]) {
+    let at = now();
+    let mut moments = moments.lock().unwrap_or_else(PoisonError::into_inner);
+    moments.extend(batches.iter().map(|batch| (*batch, at)));
+}
+
+/// One session that leads.
+pub(crate) struct Session {
+    client: Client,
+    epoch: i64,
+    observe: Statement,
+    claim: Statement,
+    finish: Statement,
+}
+
+impl Session {
+    pub(crate) async fn lead(database: &Database) -> Result<Self, Failed> {
+        let client = connect(database).await?;
+        let lead: Value = client.query_one("SELECT pgbatch.try_lead()", &[]).await?.get(0);
+        let epoch = lead["epoch"].as_i64().ok_or("another one leads")?;
+        let observe = client.prepare("SELECT pgbatch.observe($1)").await?;
+        let claim = client.prepare("SELECT pgbatch.claim($1, $2)").await?;
+        let finish = client.prepare("SELECT pgbatch.finish_runs($1, $2)").await?;
+        Ok(Self { client, epoch, observe, claim, finish })
+    }
+
+    pub(crate) async fn look(&self) -> Result<StoreView, Failed> {
+        let row = self.client.query_one(&self.observe, &[&self.epoch]).await?;
+        Ok(serde_json::from_value(row.get(0))?)
+    }
+
+    /// All fresh items of a queue that a look told of, a run for each batch.
+    pub(crate) async fn claim(&self, view: &StoreView, queue: &str) -> Result<Vec<RunSpec>, Failed> {
+        let claims: Vec<Claim> = view
+            .queues
+            .iter()
+            .filter(|q| q.name == queue)
+            .flat_map(|q| &q.fresh)
+            .map(|f| Claim { batch: f.batch, first_item: f.next_item, last_item: f.items, attempt: 1 })
+            .collect();
+        if claims.is_empty() {
+            return Ok(vec![]);
+        }
+        let claims = serde_json::to_value(claims)?;
+        let rows = self.client.query(&self.claim, &[&self.epoch, &claims]).await?;
+        rows.iter().map(|row| Ok(serde_json::from_value(row.get(0))?)).collect()
+    }
+
+    /// The runs have succeeded.
+    pub(crate) async fn finish(&self, runs: &[RunSpec]) -> Result<(), Failed> {
+        let outcomes: Vec<Outcome> = runs.iter().map(|run| succeeded(run.run)).collect();
+        let outcomes = serde_json::to_value(outcomes)?;
+        self.client.query(&self.finish, &[&self.epoch, &outcomes]).await?;
+        Ok(())
+    }
+}
+
+fn succeeded(run: i64) -> Outcome {
+    Outcome {
+        run,
+        state: RunState::Succeeded,
+        started_at: None,
+        finished_at: None,
+        exit_code: Some(0),
+        reason: None,
+        message: None,
+        result: None,
+        retry_in_ms: 0,
+        disrupted: false,
+    }
+}
+
+/// A running one; it ends with the value.
+pub(crate) struct Claimer {
+    /// When each batch's claim had committed.
+    pub(crate) claimed: Moments,
+    /// When each batch's end had.
+    pub(crate) finished: Moments,
+    tasks: [JoinHandle<String>; 2],
+}
+
+impl Claimer {
+    pub(crate) async fn start(database: &Database) -> Result<Self, Failed> {
+        let (claimed, finished) = (Moments::default(), Moments::default());
+        let rung = Arc::new(Notify::new());
+        let bell = connect(database).await?;
+        let ring = rung.clone();
+        let bell = tokio::spawn(async move {
+            let Err(error) = ring_on_commit(&bell, &ring).await;
+            error.to_string()
+        });
+        let session = Session::lead(database).await?;
+        let (on_claim, on_finish) = (claimed.clone(), finished.clone());
+        let turns = tokio::spawn(async move {
+            loop {
+                if let Err(error) = turn(&session, &on_claim, &on_finish).await {
+                    return error;
+                }
+                rung.notified().await;
+            }
+        });
+        Ok(Self { claimed, finished, tasks: [bell, turns] })
+    }
+
+    /// Why it does not go on, if it does not.
+    pub(crate) async fn check(&mut self) -> Result<(), Failed> {
+        for task in &mut self.tasks {
+            if task.is_finished() {
+                return Err(format!("the claimer ended: {}", task.await?).into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Claimer {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// The dispatcher's doorbell: see `dispatcher/src/store/doorbell.rs`.
+async fn ring_on_commit(client: &Client, rung: &Notify) -> Result<Infallible, tokio_postgres::Error> {
+    let wait = client.prepare("CALL pgbatch.wait($1)").await?;
+    let read = client.prepare("SELECT pgbatch.doorbell_seq()").await?;
+    let mut seq: i64 = client.query_one(&read, &[]).await?.get(0);
+    loop {
+        rung.notify_one();
+        client.execute(&wait, &[&seq]).await?;
+        seq = client.query_one(&read, &[]).await?.get(0);
+        rung.notify_one();
+        tokio::time::sleep(REST).await;
+    }
+}
+
+/// Looks until nothing is left.
+async fn turn(session: &Session, claimed: &Moments, finished: &Moments) -> Result<(), String> {
+    let step = async || -> Result<bool, Failed> {
+        let view = session.look().await?;
+        let runs = session.claim(&view, QUEUE).await?;
+        if runs.is_empty() {
+            return Ok(false);
+        }
+        let batches: Vec<i64> = runs.iter().map(|run| run.batch).collect();
+        note(claimed, &batches);
+        session.finish(&runs).await?;
+        note(finished, &batches);
+        Ok(true)
+    };
+    while step().await.map_err(|error| error.to_string())? {}
+    Ok(())
+}
