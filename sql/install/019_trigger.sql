@@ -3,7 +3,7 @@
 CREATE TABLE pgbatch.trigger (
     name              text        PRIMARY KEY
                       CONSTRAINT trigger_name CHECK (char_length(name) BETWEEN 1 AND 128),
-    kind              text        NOT NULL CONSTRAINT trigger_kind CHECK (kind IN ('insert', 'rows', 'kafka', 'schedule')),
+    kind              text        NOT NULL CONSTRAINT trigger_kind CHECK (kind IN ('insert', 'rows', 'kafka', 'schedule', 'count')),
     queue             text        NOT NULL,
     -- Its table, or the view that is its query; dumped by name. NULL for what is outside of PostgreSQL, and a schedule of items.
     source            regclass    CONSTRAINT trigger_source CHECK ((source IS NULL) = (kind = 'kafka') OR kind = 'schedule'),

@@ -79,7 +79,7 @@ $$;
 --
 -- Parameters:  name  which trigger
 -- Errors:      42501 if it is there
--- Writes:      trigger, watch_run, watch_mark, watched_key, schedule, occurrence, kafka_trigger, kafka_cursor
+-- Writes:      trigger, watch_run, watch_mark, watched_key, schedule, occurrence, demand, scaling, kafka_trigger, kafka_cursor
 CREATE FUNCTION pgbatch.forget_trigger(name text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -93,6 +93,8 @@ BEGIN
     DELETE FROM pgbatch.watched_key k WHERE k.trigger_name = forget_trigger.name;
     DELETE FROM pgbatch.schedule s WHERE s.trigger_name = forget_trigger.name;
     DELETE FROM pgbatch.occurrence o WHERE o.trigger_name = forget_trigger.name;
+    DELETE FROM pgbatch.demand d WHERE d.trigger_name = forget_trigger.name;
+    DELETE FROM pgbatch.scaling s WHERE NOT EXISTS (SELECT FROM pgbatch.demand d WHERE d.queue = s.queue);
     DELETE FROM pgbatch.kafka_trigger k WHERE k.trigger_name = forget_trigger.name;
     DELETE FROM pgbatch.kafka_cursor k WHERE k.trigger_name = forget_trigger.name;
 END

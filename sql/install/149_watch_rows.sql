@@ -79,10 +79,11 @@ $$;
 --
 -- Parameters:  name, queue  as watch_rows()
 --              view         the name of the view
+--              kind         'rows', or 'count' for watch_count()
 -- Errors:      as watch_rows()
 -- Locks:       the tables against writers; queue, against other creators and drop_queue(), not against enqueuers
 -- Writes:      trigger; the triggers on the tables
-CREATE FUNCTION pgbatch.register_watch(name text, queue text, view text) RETURNS void
+CREATE FUNCTION pgbatch.register_watch(name text, queue text, view text, kind text DEFAULT 'rows') RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     source CONSTANT regclass := format('pgbatch.%I', view)::regclass;
@@ -104,8 +105,8 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pgbatch.queue q WHERE q.name = register_watch.queue) THEN
         PERFORM pgbatch.reject_unknown_queue(queue);
     END IF;
-    INSERT INTO pgbatch.trigger (name, kind, queue, source, created_by) VALUES (name, 'rows', queue, source, pgbatch.caller());
-    EXECUTE format('COMMENT ON VIEW %s IS %L', source, format('The query of pgbatch.watch_rows(%L)', name));
+    INSERT INTO pgbatch.trigger (name, kind, queue, source, created_by) VALUES (name, kind, queue, source, pgbatch.caller());
+    EXECUTE format('COMMENT ON VIEW %s IS %L', source, format('The query of pgbatch.watch_%s(%L)', kind, name));
     PERFORM pgbatch.ring();
 END
 $$;

@@ -1,12 +1,14 @@
--- pgbatch.run_watches: runs the queries of watch_rows() whose tables have changed. An error of one is written down and
+-- pgbatch.run_watches: runs the queries of watch_rows() and watch_count() whose tables have changed. An error of one is written down and
 -- stops nobody else.
 --
 -- What is marked is deleted first and the query run then: a change that is not seen by the query is not seen by the first
 -- step either, so its mark stays, and its commit has rung for the next look.
 --
+-- Parameters:  epoch  of the dispatcher that asks
 -- Returns:     when to try again what has failed; NULL = nothing has
--- Writes:      nothing when nothing has changed; else watch_mark, watch_run, watched_key, batch, item
-CREATE FUNCTION pgbatch.run_watches() RETURNS timestamptz
+-- Errors:      55000 if another dispatcher leads
+-- Writes:      nothing when nothing has changed; else watch_mark, watch_run, watched_key, demand, scaling, batch, item
+CREATE FUNCTION pgbatch.run_watches(epoch bigint) RETURNS timestamptz
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     t        pgbatch.trigger;
@@ -14,14 +16,18 @@ DECLARE
 BEGIN
     FOR t IN
         SELECT d.* FROM pgbatch.trigger d LEFT JOIN pgbatch.watch_run r ON r.trigger_name = d.name
-        WHERE d.kind = 'rows' AND (r.trigger_name IS NULL OR CASE WHEN r.failures > 0 THEN r.retry_at <= clock_timestamp()
+        WHERE d.kind IN ('rows', 'count') AND (r.trigger_name IS NULL OR CASE WHEN r.failures > 0 THEN r.retry_at <= clock_timestamp()
             ELSE EXISTS (SELECT FROM pgbatch.watch_mark m WHERE m.xact >= r.marks_from AND m.trigger_name = d.name) END)
         ORDER BY d.name
     LOOP
+        PERFORM pgbatch.check_epoch(epoch);
         BEGIN
             PERFORM pgbatch.run_watch(t);
         EXCEPTION WHEN OTHERS THEN
             GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT;
+            IF t.kind = 'count' THEN
+                PERFORM pgbatch.note_demand(t, NULL);
+            END IF;
             INSERT INTO pgbatch.watch_run AS r (trigger_name, marks_from, ran_at, error, failures, retry_at)
             VALUES (t.name, '0', clock_timestamp(), problem, 1, clock_timestamp() + '1 s')
             ON CONFLICT (trigger_name) DO UPDATE SET ran_at = excluded.ran_at, error = excluded.error,
@@ -39,8 +45,8 @@ $$;
 -- stop the dispatcher.
 --
 -- Parameters:  t  the trigger
--- Errors:      22023 for a key that is NULL or an item that may not be; the query's
--- Writes:      watch_mark, watch_run, watched_key, batch, item
+-- Errors:      22023 for a key that is NULL, an item that may not be, or a number that is none; the query's
+-- Writes:      watch_mark, watch_run, watched_key, demand, scaling, batch, item
 CREATE FUNCTION pgbatch.run_watch(t pgbatch.trigger) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = on SET lock_timeout = '500ms' AS $$
@@ -60,7 +66,11 @@ BEGIN
         PERFORM pgbatch.forget_trigger(t.name);
         RETURN;
     END IF;
-    PERFORM pgbatch.take_new_keys(t);
+    IF t.kind = 'count' THEN
+        PERFORM pgbatch.read_demand(t);
+    ELSE
+        PERFORM pgbatch.take_new_keys(t);
+    END IF;
     SELECT r.relation INTO unwatched
     FROM pgbatch.read_relations(t.source) r JOIN pg_class c ON c.oid = r.relation
     WHERE c.relkind NOT IN ('v') AND NOT EXISTS (
