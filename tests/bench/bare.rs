@@ -5,11 +5,10 @@ use tokio_postgres::Client;
 
 use crate::rig::{Failed, QUEUE, connect, payload, with_queue};
 
-/// The statement that inserts the row of one enqueued item into `schema.batch`.
-///
-/// It is read off a row that enqueue() wrote: what that left to defaults is left to them here too.
-pub(crate) async fn insert(client: &Client, schema: &str) -> Result<String, Failed> {
-    let enqueue = format!("SELECT pgbatch.enqueue('{QUEUE}', {})", payload("1"));
+/// Enqueues one item. Returns its batch, and which columns of its row enqueue() had set: those that have neither a
+/// default nor NULL.
+pub(crate) async fn sample(client: &Client, queue: &str) -> Result<(i64, String), Failed> {
+    let enqueue = format!("SELECT pgbatch.enqueue('{queue}', {})", payload("1"));
     let id: i64 = client.query_one(&enqueue, &[]).await?.get(0);
     let elsewhere: i64 =
         client.query_one("SELECT count(*) FROM pgbatch.item WHERE batch_id = $1", &[&id]).await?.get(0);
@@ -19,15 +18,24 @@ pub(crate) async fn insert(client: &Client, schema: &str) -> Result<String, Fail
         );
     }
     let sql = "
-        SELECT string_agg(quote_ident(c.key), ', '),
-            string_agg(CASE c.key WHEN 'item' THEN $2 ELSE quote_literal(c.value) END, ', ')
+        SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)
         FROM pgbatch.batch b CROSS JOIN LATERAL jsonb_each_text(to_jsonb(b)) c
-        WHERE b.id = $1 AND c.value IS NOT NULL AND NOT EXISTS (
-            SELECT FROM pg_attribute a
-            WHERE a.attrelid = 'pgbatch.batch'::regclass AND a.attname = c.key AND (a.atthasdef OR a.attidentity <> ''))";
-    let row = client.query_one(sql, &[&id, &payload(":n::int")]).await?;
-    let (columns, values): (String, String) = (row.get(0), row.get(1));
-    Ok(format!("INSERT INTO {schema}.batch ({columns}) VALUES ({values})"))
+        JOIN pg_attribute a ON a.attrelid = 'pgbatch.batch'::regclass AND a.attname = c.key
+        WHERE b.id = $1 AND c.value IS NOT NULL AND NOT a.atthasdef AND a.attidentity = ''";
+    Ok((id, client.query_one(sql, &[&id]).await?.get(0)))
+}
+
+/// The statement that inserts such a row, of the given item, into `bare.batch`.
+async fn insert(client: &Client) -> Result<String, Failed> {
+    let (id, columns) = sample(client, QUEUE).await?;
+    let sql = "
+        SELECT string_agg(CASE a.attname WHEN 'item' THEN $3 ELSE quote_literal(to_jsonb(b) ->> a.attname) END, ', '
+            ORDER BY a.attnum)
+        FROM pgbatch.batch b
+        JOIN pg_attribute a ON a.attrelid = 'pgbatch.batch'::regclass AND quote_ident(a.attname) = ANY (string_to_array($2, ', '))
+        WHERE b.id = $1";
+    let values: String = client.query_one(sql, &[&id, &columns, &payload(":n::int")]).await?.get(0);
+    Ok(format!("INSERT INTO bare.batch ({columns}) VALUES ({values})"))
 }
 
 /// A database with such a table; `notify` adds the usual doorbell to it, a trigger that calls pg_notify().
@@ -50,6 +58,6 @@ pub(crate) async fn database(server: &Server, notify: bool) -> Result<(Database,
             )
             .await?;
     }
-    let statement = insert(&client, "bare").await?;
+    let statement = insert(&client).await?;
     Ok((database, statement))
 }

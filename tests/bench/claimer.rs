@@ -3,9 +3,10 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use e2e::postgres::Database;
+use e2e::wait::until;
 use pgbatch_core::plan::Claim;
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::StoreView;
@@ -47,10 +48,15 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// The lead is free as soon as the server has noticed that the one before has gone.
     pub(crate) async fn lead(database: &Database) -> Result<Self, Failed> {
         let client = connect(database).await?;
-        let lead: Value = client.query_one("SELECT pgbatch.try_lead()", &[]).await?.get(0);
-        let epoch = lead["epoch"].as_i64().ok_or("another one leads")?;
+        let lead = until("the lead", Duration::from_secs(20), async || {
+            let row = client.query_one("SELECT pgbatch.try_lead()", &[]).await.ok()?;
+            row.get::<_, Option<Value>>(0)
+        })
+        .await;
+        let epoch = lead["epoch"].as_i64().ok_or("the lead has no epoch")?;
         let observe = client.prepare("SELECT pgbatch.observe($1)").await?;
         let claim = client.prepare("SELECT pgbatch.claim($1, $2)").await?;
         let finish = client.prepare("SELECT pgbatch.finish_runs($1, $2)").await?;
@@ -62,15 +68,34 @@ impl Session {
         Ok(serde_json::from_value(row.get(0))?)
     }
 
-    /// All fresh items of a queue that a look told of, a run for each batch.
-    pub(crate) async fn claim(&self, view: &StoreView, queue: &str) -> Result<Vec<RunSpec>, Failed> {
-        let claims: Vec<Claim> = view
-            .queues
-            .iter()
-            .filter(|q| q.name == queue)
-            .flat_map(|q| &q.fresh)
-            .map(|f| Claim { batch: f.batch, first_item: f.next_item, last_item: f.items, attempt: 1 })
-            .collect();
+    /// Fresh items of a queue that a look told of: so many runs at most, one for each batch.
+    pub(crate) async fn claim(
+        &self,
+        view: &StoreView,
+        queue: &str,
+        at_most: usize,
+    ) -> Result<Vec<RunSpec>, Failed> {
+        self.claim_in_ranges(view, queue, at_most, u32::MAX).await
+    }
+
+    /// The same with runs of so many items at most.
+    pub(crate) async fn claim_in_ranges(
+        &self,
+        view: &StoreView,
+        queue: &str,
+        at_most: usize,
+        size: u32,
+    ) -> Result<Vec<RunSpec>, Failed> {
+        let fresh = view.queues.iter().filter(|q| q.name == queue).flat_map(|q| &q.fresh);
+        let ranges = fresh.flat_map(|f| {
+            (f.next_item..=f.items).step_by(size as usize).map(|first| Claim {
+                batch: f.batch,
+                first_item: first,
+                last_item: first.saturating_add(size - 1).min(f.items),
+                attempt: 1,
+            })
+        });
+        let claims: Vec<Claim> = ranges.take(at_most).collect();
         if claims.is_empty() {
             return Ok(vec![]);
         }
@@ -170,7 +195,7 @@ async fn ring_on_commit(client: &Client, rung: &Notify) -> Result<Infallible, to
 async fn turn(session: &Session, claimed: &Moments, finished: &Moments) -> Result<(), String> {
     let step = async || -> Result<bool, Failed> {
         let view = session.look().await?;
-        let runs = session.claim(&view, QUEUE).await?;
+        let runs = session.claim(&view, QUEUE, usize::MAX).await?;
         if runs.is_empty() {
             return Ok(false);
         }

@@ -6,13 +6,17 @@
 //! Every ratio is of two sides that did the same durable work, one right after the other. Absolute figures are of the
 //! machine; do not compare them with others'.
 
+mod backlog;
 mod bare;
 mod bulk;
 mod claimer;
+mod drain;
 mod enqueue;
 mod figures;
 mod hold;
 mod jobs;
+mod latency;
+mod open;
 mod output;
 mod peers;
 mod pgbench;
@@ -28,7 +32,7 @@ use rig::Failed;
 use settings::Settings;
 
 /// The benches, in the order of the table.
-const BENCHES: [&str; 5] = ["enqueue", "wal", "bulk", "hold", "jobs"];
+const BENCHES: [&str; 9] = ["enqueue", "wal", "bulk", "hold", "latency", "backlog", "open", "drain", "jobs"];
 
 #[tokio::main]
 async fn main() -> Result<(), Failed> {
@@ -58,6 +62,10 @@ async fn run(bench: &str, settings: &Settings) -> Result<Report, Failed> {
         "enqueue" => enqueue::enqueue(&server, settings).await,
         "wal" => enqueue::wal(&server, settings).await,
         "bulk" => bulk::bulk(&server, settings).await,
-        _ => hold::hold(&server, settings).await,
+        "hold" => hold::hold(&server, settings).await,
+        "latency" => latency::latency(&server, settings).await,
+        "backlog" => backlog::backlog(&server, settings).await,
+        "open" => open::open(&server, settings).await,
+        _ => drain::drain(&server, settings).await,
     }
 }
