@@ -34,7 +34,11 @@ $$;
 -- Returns:     the ids that are locked now and still starting
 -- Locks:       the runs' rows
 CREATE FUNCTION pgbatch.lock_starting_runs(ids bigint[]) RETURNS bigint[]
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT ARRAY(SELECT r.id FROM pgbatch.run r WHERE r.id = ANY (ids) AND r.state = 'starting'
-        ORDER BY r.id FOR NO KEY UPDATE SKIP LOCKED)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
+        SELECT ARRAY(SELECT r.id FROM pgbatch.run r WHERE r.id = ANY (ids) AND r.state = 'starting'
+            ORDER BY r.id FOR NO KEY UPDATE SKIP LOCKED));
+END
 $$;

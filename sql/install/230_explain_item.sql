@@ -11,7 +11,7 @@
 -- Errors:      42704 for an unknown batch, 22023 for an item that it does not have
 CREATE FUNCTION pgbatch.explain_item(batch_id bigint, item_no int) RETURNS TABLE (gate text, open boolean, words text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
     b pgbatch.batch;

@@ -97,7 +97,7 @@ $$;
 -- Writes:      occurrence, batch, item
 CREATE FUNCTION pgbatch.enqueue_occurrence(s pgbatch.schedule, scheduled_for timestamptz) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = on SET lock_timeout = '500ms' AS $$
+SET enable_seqscan = on SET plan_cache_mode = auto SET lock_timeout = '500ms' AS $$
 DECLARE
     t     CONSTANT pgbatch.trigger := (SELECT d FROM pgbatch.trigger d WHERE d.name = s.trigger_name);
     batch bigint;

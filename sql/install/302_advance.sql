@@ -6,25 +6,29 @@
 --                      close    it has no items
 --              reason  of a cancel, for people
 CREATE FUNCTION pgbatch.movable_batches() RETURNS TABLE (id bigint, step text, reason text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT b.id, 'release', NULL
-    FROM pgbatch.batch b
-    WHERE b.state = 'waiting' AND pgbatch.waits_for(b.state, b.after) = 'time' AND b.not_before <= now()
-    UNION ALL
-    SELECT b.id, CASE WHEN d.hopeless IS NULL THEN 'release' ELSE 'cancel' END, d.hopeless
-    FROM pgbatch.batch b
-    CROSS JOIN LATERAL (
-        SELECT bool_and(d.state IS NOT DISTINCT FROM 'succeeded') AS done,
-            min(CASE WHEN d.id IS NULL THEN format('batch %s was dropped', a.id)
-                WHEN d.state = 'failed' THEN format('batch %s failed', a.id)
-                WHEN d.state = 'cancelled' THEN format('batch %s was cancelled', a.id) END) AS hopeless
-        FROM unnest(b.after) a (id)
-        LEFT JOIN pgbatch.batch d ON d.id = a.id) d
-    WHERE b.state = 'waiting' AND pgbatch.waits_for(b.state, b.after) = 'others'
-        AND (d.hopeless IS NOT NULL OR d.done AND (b.not_before IS NULL OR b.not_before <= now()))
-    UNION ALL
-    SELECT b.id, 'close', NULL FROM pgbatch.batch b
-    WHERE b.state = 'pending' AND b.items = 0 AND pgbatch.waits_for(b.state, b.after) = 'nothing'
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        SELECT b.id, 'release', NULL
+        FROM pgbatch.batch b
+        WHERE b.state = 'waiting' AND pgbatch.waits_for(b.state, b.after) = 'time' AND b.not_before <= now()
+        UNION ALL
+        SELECT b.id, CASE WHEN d.hopeless IS NULL THEN 'release' ELSE 'cancel' END, d.hopeless
+        FROM pgbatch.batch b
+        CROSS JOIN LATERAL (
+            SELECT bool_and(d.state IS NOT DISTINCT FROM 'succeeded') AS done,
+                min(CASE WHEN d.id IS NULL THEN format('batch %s was dropped', a.id)
+                    WHEN d.state = 'failed' THEN format('batch %s failed', a.id)
+                    WHEN d.state = 'cancelled' THEN format('batch %s was cancelled', a.id) END) AS hopeless
+            FROM unnest(b.after) a (id)
+            LEFT JOIN pgbatch.batch d ON d.id = a.id) d
+        WHERE b.state = 'waiting' AND pgbatch.waits_for(b.state, b.after) = 'others'
+            AND (d.hopeless IS NOT NULL OR d.done AND (b.not_before IS NULL OR b.not_before <= now()))
+        UNION ALL
+        SELECT b.id, 'close', NULL FROM pgbatch.batch b
+        WHERE b.state = 'pending' AND b.items = 0 AND pgbatch.waits_for(b.state, b.after) = 'nothing';
+END
 $$;
 
 -- pgbatch.advance: moves these batches on, chains of them in one call. Writes nothing when there is nothing to move.

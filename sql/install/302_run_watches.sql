@@ -49,7 +49,7 @@ $$;
 -- Writes:      watch_mark, watch_run, watched_key, demand, scaling, batch, item
 CREATE FUNCTION pgbatch.run_watch(t pgbatch.trigger) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = on SET lock_timeout = '500ms' AS $$
+SET enable_seqscan = on SET plan_cache_mode = auto SET lock_timeout = '500ms' AS $$
 DECLARE
     horizon    xid8;
     unwatched  regclass;

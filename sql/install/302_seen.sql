@@ -18,19 +18,27 @@
 -- Parameters:  epoch  of the dispatcher that asks
 -- Returns:     as above; NULL = nothing that still counts
 CREATE FUNCTION pgbatch.recall(epoch bigint) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT s.seen
-    FROM (SELECT nullif(current_setting('pgbatch.seen', true), '')::jsonb AS seen) s, pgbatch.installation i
-    WHERE s.seen ->> 'installation' = i.id::text AND (s.seen ->> 'epoch')::bigint = recall.epoch
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
+        SELECT s.seen
+        FROM (SELECT nullif(current_setting('pgbatch.seen', true), '')::jsonb AS seen) s, pgbatch.installation i
+        WHERE s.seen ->> 'installation' = i.id::text AND (s.seen ->> 'epoch')::bigint = recall.epoch);
+END
 $$;
 
 -- pgbatch.open_xacts: the transactions that were open at an earlier look.
 --
 -- Parameters:  seen  by that look
 CREATE FUNCTION pgbatch.open_xacts(seen jsonb) RETURNS xid8[]
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT ARRAY(SELECT pg_snapshot_xip((seen ->> 'snapshot')::pg_snapshot)
-        UNION ALL SELECT (seen ->> 'own_xact')::xid8 WHERE seen ->> 'own_xact' IS NOT NULL)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
+        SELECT ARRAY(SELECT pg_snapshot_xip((seen ->> 'snapshot')::pg_snapshot)
+            UNION ALL SELECT (seen ->> 'own_xact')::xid8 WHERE seen ->> 'own_xact' IS NOT NULL));
+END
 $$;
 
 -- pgbatch.late_fresh: the lowest id of each level of fresh batches that an earlier look could not see. A level is a queue
@@ -38,32 +46,40 @@ $$;
 --
 -- Parameters:  seen  by that look
 CREATE FUNCTION pgbatch.late_fresh(seen jsonb) RETURNS TABLE (queue text, priority int, id bigint)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT b.queue, b.priority, min(b.id)
-    FROM (
-        -- OFFSET: with the conditions below in here, the index of what can be claimed would do as well, read from its beginning.
-        SELECT b.* FROM pgbatch.batch b
-        WHERE b.has_fresh AND b.ready_xact >= pg_snapshot_xmax((seen ->> 'snapshot')::pg_snapshot)
-        UNION ALL
-        SELECT b.* FROM pgbatch.batch b WHERE b.has_fresh AND b.ready_xact = ANY (pgbatch.open_xacts(seen))
-        OFFSET 0) b
-    WHERE b.cancel_requested_at IS NULL AND b.state IN ('pending', 'running')
-    GROUP BY b.queue, b.priority
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        SELECT b.queue, b.priority, min(b.id)
+        FROM (
+            -- OFFSET: with the conditions below in here, the index of what can be claimed would do as well, read from its beginning.
+            SELECT b.* FROM pgbatch.batch b
+            WHERE b.has_fresh AND b.ready_xact >= pg_snapshot_xmax((seen ->> 'snapshot')::pg_snapshot)
+            UNION ALL
+            SELECT b.* FROM pgbatch.batch b WHERE b.has_fresh AND b.ready_xact = ANY (pgbatch.open_xacts(seen))
+            OFFSET 0) b
+        WHERE b.cancel_requested_at IS NULL AND b.state IN ('pending', 'running')
+        GROUP BY b.queue, b.priority;
+END
 $$;
 
 -- pgbatch.late_retries: likewise the earliest due time of each queue.
 --
 -- Parameters:  seen  by an earlier look
 CREATE FUNCTION pgbatch.late_retries(seen jsonb) RETURNS TABLE (queue text, due_at timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT t.queue, min(t.due_at)
-    FROM (
-        SELECT t.* FROM pgbatch.retry t WHERE t.ready_xact >= pg_snapshot_xmax((seen ->> 'snapshot')::pg_snapshot)
-        UNION ALL
-        SELECT t.* FROM pgbatch.retry t WHERE t.ready_xact = ANY (pgbatch.open_xacts(seen))
-        OFFSET 0) t
-    WHERE t.due_at IS NOT NULL
-    GROUP BY t.queue
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        SELECT t.queue, min(t.due_at)
+        FROM (
+            SELECT t.* FROM pgbatch.retry t WHERE t.ready_xact >= pg_snapshot_xmax((seen ->> 'snapshot')::pg_snapshot)
+            UNION ALL
+            SELECT t.* FROM pgbatch.retry t WHERE t.ready_xact = ANY (pgbatch.open_xacts(seen))
+            OFFSET 0) t
+        WHERE t.due_at IS NOT NULL
+        GROUP BY t.queue;
+END
 $$;
 
 -- pgbatch.fresh_levels: where the fresh batches of each level begin, at the earliest.
@@ -151,20 +167,24 @@ $$;
 --
 -- Parameters:  seen  what the session has seen, or NULL
 CREATE FUNCTION pgbatch.retry_heads(seen jsonb) RETURNS TABLE (queue text, due_at timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT s.queue, h.due_at
-    FROM (
-        SELECT s.queue, min(s.due_at) AS due_at
-        FROM (SELECT q.key AS queue, q.value::timestamptz AS due_at FROM jsonb_each_text(seen -> 'retries') q
-              UNION ALL
-              SELECT t.* FROM pgbatch.late_retries(seen) t
-              UNION ALL
-              SELECT q.name, '-infinity' FROM pgbatch.queue q WHERE seen IS NULL) s
-        GROUP BY s.queue) s
-    CROSS JOIN LATERAL (
-        SELECT t.due_at FROM pgbatch.retry t
-        WHERE t.queue = s.queue AND t.due_at >= s.due_at
-        ORDER BY t.due_at LIMIT 1) h
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        SELECT s.queue, h.due_at
+        FROM (
+            SELECT s.queue, min(s.due_at) AS due_at
+            FROM (SELECT q.key AS queue, q.value::timestamptz AS due_at FROM jsonb_each_text(seen -> 'retries') q
+                  UNION ALL
+                  SELECT t.* FROM pgbatch.late_retries(seen) t
+                  UNION ALL
+                  SELECT q.name, '-infinity' FROM pgbatch.queue q WHERE seen IS NULL) s
+            GROUP BY s.queue) s
+        CROSS JOIN LATERAL (
+            SELECT t.due_at FROM pgbatch.retry t
+            WHERE t.queue = s.queue AND t.due_at >= s.due_at
+            ORDER BY t.due_at LIMIT 1) h;
+END
 $$;
 
 -- pgbatch.live_runs: the runs that have not ended.

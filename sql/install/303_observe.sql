@@ -10,10 +10,11 @@
 -- Its cost must not grow with what is queued. Each table has an index for each question here, and subqueries with LIMIT 1
 -- are asked once per row and never become a join over all batches. enable_seqscan = off, here and in the dispatcher's
 -- other functions: a session keeps its plans, and the best plan for tables that were small when it was made is to read
--- all of them. Such plans look expensive where a table has no index to offer, which must not start the compiler: jit.
+-- all of them. Such plans look expensive where a table has no index to offer, which must not start the compiler (jit), nor
+-- make PostgreSQL plan each call anew (plan_cache_mode). PL/pgSQL, as a function in the language SQL keeps no plan.
 CREATE FUNCTION pgbatch.observe(epoch bigint, also text[] DEFAULT '{}') RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     -- Before any search, so that what a search cannot see is not in it either.
     snapshot CONSTANT pg_snapshot := pg_current_snapshot();
@@ -74,15 +75,19 @@ COMMENT ON FUNCTION pgbatch.observe IS 'Dispatcher: what there is to do, as JSON
 --
 -- Parameters:  live  the live runs
 CREATE FUNCTION pgbatch.observe_limits(live bigint[]) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(jsonb_object_agg(l.name, jsonb_build_object(
-        'name', l.name, 'max_parallel', l.max_parallel, 'live', coalesce(n.live, 0))), '{}')
-    FROM pgbatch.parallel_limit l
-    LEFT JOIN (
-        SELECT q.limit_name, count(*) AS live
-        FROM pgbatch.run r JOIN pgbatch.queue q ON q.name = r.queue
-        WHERE r.id = ANY (live) AND q.limit_name IS NOT NULL
-        GROUP BY q.limit_name) n ON n.limit_name = l.name
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
+        SELECT coalesce(jsonb_object_agg(l.name, jsonb_build_object(
+            'name', l.name, 'max_parallel', l.max_parallel, 'live', coalesce(n.live, 0))), '{}')
+        FROM pgbatch.parallel_limit l
+        LEFT JOIN (
+            SELECT q.limit_name, count(*) AS live
+            FROM pgbatch.run r JOIN pgbatch.queue q ON q.name = r.queue
+            WHERE r.id = ANY (live) AND q.limit_name IS NOT NULL
+            GROUP BY q.limit_name) n ON n.limit_name = l.name);
+END
 $$;
 
 -- pgbatch.observe_queue: one queue of it.
@@ -91,48 +96,56 @@ $$;
 --              fresh        its first fresh batches
 --              retry_start  none of its retries is due before that
 CREATE FUNCTION pgbatch.observe_queue(q pgbatch.queue, limits jsonb, fresh bigint[], retry_start timestamptz) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT jsonb_build_object(
-        'name', q.name,
-        'namespace', q.namespace,
-        'paused', q.paused,
-        'priority', q.priority,
-        'max_parallel', q.max_parallel,
-        'limit', limits -> q.limit_name,
-        'items_per_run', q.items_per_run,
-        'max_per_key', q.max_per_key,
-        'max_starts', q.max_starts,
-        'max_starts_per_ms', pgbatch.ms(q.max_starts_per),
-        'recent_starts', (
-            -- No more than the limit are needed to know when the next start is allowed.
-            SELECT coalesce(jsonb_agg(r.created_at ORDER BY r.created_at), '[]')
-            FROM (SELECT r.created_at FROM pgbatch.run r
-                  WHERE r.queue = q.name AND r.created_at > now() - q.max_starts_per AND q.max_starts IS NOT NULL
-                  ORDER BY r.created_at DESC LIMIT q.max_starts) r),
-        'run_timeout_ms', pgbatch.ms(q.run_timeout),
-        'retry_backoff_ms', pgbatch.ms(q.retry_backoff),
-        'retry_backoff_max_ms', pgbatch.ms(q.retry_backoff_max),
-        'keep_succeeded', q.keep_succeeded,
-        'keep_failed', q.keep_failed,
-        'fresh', CASE WHEN q.max_per_key IS NULL THEN pgbatch.observe_batches(fresh)
-            ELSE pgbatch.observe_fresh_by_key(q.name, pgbatch.heads_of(q), q.max_per_key) END,
-        'retries', CASE WHEN q.max_per_key IS NULL THEN pgbatch.observe_retries(q.name, 1000, retry_start)
-            ELSE pgbatch.observe_retries_by_key(q.name, 1000, q.max_per_key) END)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
+        SELECT jsonb_build_object(
+            'name', q.name,
+            'namespace', q.namespace,
+            'paused', q.paused,
+            'priority', q.priority,
+            'max_parallel', q.max_parallel,
+            'limit', limits -> q.limit_name,
+            'items_per_run', q.items_per_run,
+            'max_per_key', q.max_per_key,
+            'max_starts', q.max_starts,
+            'max_starts_per_ms', pgbatch.ms(q.max_starts_per),
+            'recent_starts', (
+                -- No more than the limit are needed to know when the next start is allowed.
+                SELECT coalesce(jsonb_agg(r.created_at ORDER BY r.created_at), '[]')
+                FROM (SELECT r.created_at FROM pgbatch.run r
+                      WHERE r.queue = q.name AND r.created_at > now() - q.max_starts_per AND q.max_starts IS NOT NULL
+                      ORDER BY r.created_at DESC LIMIT q.max_starts) r),
+            'run_timeout_ms', pgbatch.ms(q.run_timeout),
+            'retry_backoff_ms', pgbatch.ms(q.retry_backoff),
+            'retry_backoff_max_ms', pgbatch.ms(q.retry_backoff_max),
+            'keep_succeeded', q.keep_succeeded,
+            'keep_failed', q.keep_failed,
+            'fresh', CASE WHEN q.max_per_key IS NULL THEN pgbatch.observe_batches(fresh)
+                ELSE pgbatch.observe_fresh_by_key(q.name, pgbatch.heads_of(q), q.max_per_key) END,
+            'retries', CASE WHEN q.max_per_key IS NULL THEN pgbatch.observe_retries(q.name, 1000, retry_start)
+                ELSE pgbatch.observe_retries_by_key(q.name, 1000, q.max_per_key) END));
+END
 $$;
 
 -- pgbatch.observe_live: every run that has not ended.
 --
 -- Parameters:  live  their ids
 CREATE FUNCTION pgbatch.observe_live(live bigint[]) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(jsonb_agg(jsonb_build_object(
-            'run', r.id, 'queue', r.queue, 'namespace', r.namespace, 'batch', r.batch_id, 'key', b.key,
-            'attempt', r.attempt, 'state', r.state, 'started_at', r.started_at,
-            'cancel', b.cancel_requested_at IS NOT NULL,
-            'waiting', CASE WHEN r.state = 'starting' AND r.reason IS NOT NULL
-                THEN jsonb_build_object('reason', r.reason, 'message', coalesce(r.message, '')) END)
-        ORDER BY r.batch_id, r.id), '[]')
-    FROM pgbatch.run r
-    CROSS JOIN LATERAL (SELECT b.key, b.cancel_requested_at FROM pgbatch.batch b WHERE b.id = r.batch_id LIMIT 1) b
-    WHERE r.id = ANY (live)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
+        SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'run', r.id, 'queue', r.queue, 'namespace', r.namespace, 'batch', r.batch_id, 'key', b.key,
+                'attempt', r.attempt, 'state', r.state, 'started_at', r.started_at,
+                'cancel', b.cancel_requested_at IS NOT NULL,
+                'waiting', CASE WHEN r.state = 'starting' AND r.reason IS NOT NULL
+                    THEN jsonb_build_object('reason', r.reason, 'message', coalesce(r.message, '')) END)
+            ORDER BY r.batch_id, r.id), '[]')
+        FROM pgbatch.run r
+        CROSS JOIN LATERAL (SELECT b.key, b.cancel_requested_at FROM pgbatch.batch b WHERE b.id = r.batch_id LIMIT 1) b
+        WHERE r.id = ANY (live));
+END
 $$;

@@ -10,7 +10,7 @@
 -- Writes:      run, batch, retry
 CREATE FUNCTION pgbatch.claim(epoch bigint, claims jsonb) RETURNS SETOF jsonb
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     locked bigint[];
     c      record;
@@ -38,11 +38,15 @@ COMMENT ON FUNCTION pgbatch.claim IS 'Dispatcher: takes items for runs; returns 
 --
 -- Parameters:  batch_id  a batch, whose row the caller has locked
 CREATE FUNCTION pgbatch.claimable(batch_id bigint) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT EXISTS (
-        SELECT FROM pgbatch.batch b JOIN pgbatch.queue q ON q.name = b.queue
-        WHERE b.id = claimable.batch_id AND b.state IN ('pending', 'running') AND b.cancel_requested_at IS NULL
-            AND NOT q.paused)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN (
+        SELECT EXISTS (
+            SELECT FROM pgbatch.batch b JOIN pgbatch.queue q ON q.name = b.queue
+            WHERE b.id = claimable.batch_id AND b.state IN ('pending', 'running') AND b.cancel_requested_at IS NULL
+                AND NOT q.paused));
+END
 $$;
 
 -- pgbatch.claim_fresh: takes the next items of a batch that no run has had.

@@ -13,7 +13,7 @@
 -- Writes:      run, retry, batch
 CREATE FUNCTION pgbatch.finish_runs(epoch bigint, outcomes jsonb) RETURNS SETOF jsonb
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     runs CONSTANT bigint[] := ARRAY(SELECT o.run FROM jsonb_to_recordset(outcomes) o (run bigint));
     locked bigint[];

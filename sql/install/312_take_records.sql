@@ -23,7 +23,7 @@ CREATE FUNCTION pgbatch.take_records(
     problem text
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     t      pgbatch.kafka_trigger;
     taken  record;

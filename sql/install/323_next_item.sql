@@ -15,7 +15,7 @@
 CREATE FUNCTION pgbatch.next_item(run_id bigint, token text, after_item int DEFAULT 0, at_most int DEFAULT 1)
 RETURNS TABLE (item_no int, item jsonb)
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
     r        pgbatch.run;

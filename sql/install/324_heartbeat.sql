@@ -8,7 +8,7 @@
 -- Writes:      run
 CREATE FUNCTION pgbatch.heartbeat(run_id bigint, token text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     r pgbatch.run := pgbatch.check_run(run_id, token);
 BEGIN
