@@ -11,7 +11,7 @@ export EXECUTOR KEEP
 
 TARGET := x86_64-unknown-linux-gnu
 
-.PHONY: help tools build dispatcher extension install demo test test-core test-sql test-pg18 test-process test-cli test-cluster \
+.PHONY: help tools build dispatcher extension install demo test test-core test-sql test-pg18 test-process test-cli test-kafka test-cluster \
 	test-faults test-faults-short \
 	bench lint simulate cluster cluster-down kafka kafka-down images
 
@@ -46,6 +46,7 @@ test: tools ## Everything, cheapest first
 	@$(MAKE) --no-print-directory test-pg18
 	@$(MAKE) --no-print-directory test-process
 	@$(MAKE) --no-print-directory test-cli
+	@$(MAKE) --no-print-directory test-kafka
 	@$(MAKE) --no-print-directory test-cluster
 	@$(MAKE) --no-print-directory test-faults-short
 
@@ -68,6 +69,10 @@ test-process: build ## The whole path with local processes
 test-cli: build ## The command line in a real terminal (tmux) and piped
 	@tests/cli/install.sh
 	cargo test -p e2e --test cli
+
+test-kafka: build ## Triggers on topics of a real Kafka broker: a minute
+	@tests/kafka/install.sh
+	cargo test -p e2e --test kafka
 
 test-cluster: build cluster images ## The whole path on the real cluster
 	@deploy/helm/tool.sh >/dev/null

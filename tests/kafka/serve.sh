@@ -7,7 +7,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 end() {
     [ -z "${broker:-}" ] || kill -"$1" "$broker" 2>/dev/null || true
-    [ -z "${broker:-}" ] || wait "$broker" || true
+    # Without the shell's own words about what was killed.
+    [ -z "${broker:-}" ] || wait "$broker" 2>/dev/null || true
     broker=
 }
 trap 'end KILL; [ "${PGBATCH_KEEP:-}" = 1 ] || rm -rf "$K"' EXIT

@@ -22,7 +22,15 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn new(test: &str, partitions: i32) -> Tested<Self> {
-        let broker = Broker::shared()?;
+        Self::on(test, partitions, Broker::shared()?).await
+    }
+
+    /// On a broker that the test may stop. It ends with the test process.
+    pub(crate) async fn on_own_broker(test: &str, partitions: i32) -> Tested<Self> {
+        Self::on(test, partitions, Box::leak(Box::new(Broker::start()?))).await
+    }
+
+    async fn on(test: &str, partitions: i32, broker: &'static Broker) -> Tested<Self> {
         let mut kafka = broker.client().await?;
         kafka.create_topic(test, partitions, &[]).await?;
         let world = World::new(test).await?;

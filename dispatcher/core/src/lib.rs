@@ -4,6 +4,7 @@
 
 pub mod environment;
 pub mod job_manifest;
+pub mod kafka_lag;
 pub mod name;
 pub mod plan;
 pub mod retry;

@@ -70,6 +70,18 @@ pub struct Taken {
     pub lost: Vec<String>,
 }
 
+/// The Jobs that a trigger of a consumer group has, and may have.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenItems {
+    /// Its items that have not ended.
+    pub open: u32,
+    /// Those of them that no run has begun with.
+    pub pending: u32,
+    /// The queue's `max_parallel`.
+    pub most: u32,
+}
+
 /// The functions about triggers of `watch_kafka()`. Like those of [`super::Store`], but a refusal of PostgreSQL's does not mean
 /// that the session is broken: see [`StoreError::is_refusal`].
 pub trait KafkaStore: Send + Sync {
@@ -88,6 +100,24 @@ pub trait KafkaStore: Send + Sync {
         name: &str,
         records: &Records<'_>,
     ) -> impl Future<Output = Result<Option<Taken>, StoreError>> + Send;
+
+    /// What a trigger of a consumer group has made that has not ended; none for one that is gone.
+    ///
+    /// # Errors
+    /// The session broke, or PostgreSQL refuses.
+    fn kafka_items(&self, name: &str) -> impl Future<Output = Result<Option<OpenItems>, StoreError>> + Send;
+
+    /// Notes the lag of a consumer group, and makes so many items of it.
+    ///
+    /// # Errors
+    /// The session broke, or PostgreSQL refuses.
+    fn take_lag(
+        &self,
+        name: &str,
+        lag: i64,
+        items: u32,
+        problem: Option<&str>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Notes what is wrong with a trigger.
     ///
@@ -130,6 +160,42 @@ impl KafkaStore for PostgresSession {
             .map_err(failed("take_records"))?;
         let taken: Option<Value> = rows.first().and_then(|row| row.get(0));
         taken.map(|taken| read("take_records", taken)).transpose()
+    }
+
+    async fn kafka_items(&self, name: &str) -> Result<Option<OpenItems>, StoreError> {
+        let rows = self
+            .client
+            .query_typed(
+                "SELECT pgbatch.kafka_items($1, $2)",
+                &[(&self.epoch, Type::INT8), (&name, Type::TEXT)],
+            )
+            .await
+            .map_err(failed("kafka_items"))?;
+        let items: Option<Value> = rows.first().and_then(|row| row.get(0));
+        items.map(|items| read("kafka_items", items)).transpose()
+    }
+
+    async fn take_lag(
+        &self,
+        name: &str,
+        lag: i64,
+        items: u32,
+        problem: Option<&str>,
+    ) -> Result<(), StoreError> {
+        self.client
+            .query_typed(
+                "SELECT pgbatch.take_lag($1, $2, $3, $4, $5)",
+                &[
+                    (&self.epoch, Type::INT8),
+                    (&name, Type::TEXT),
+                    (&lag, Type::INT8),
+                    (&i32::try_from(items).unwrap_or(i32::MAX), Type::INT4),
+                    (&problem, Type::TEXT),
+                ],
+            )
+            .await
+            .map(drop)
+            .map_err(failed("take_lag"))
     }
 
     async fn note_kafka(&self, name: &str, error: Option<&str>) -> Result<(), StoreError> {

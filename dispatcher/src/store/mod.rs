@@ -19,7 +19,7 @@ use crate::web::Health;
 
 pub(crate) use connect::with_causes;
 pub use connect::{CancelTls, ConnectError, DatabaseUrl, connect};
-pub use kafka::{KafkaStore, KafkaTrigger, PartitionExtent, Records, Taken};
+pub use kafka::{KafkaStore, KafkaTrigger, OpenItems, PartitionExtent, Records, Taken};
 pub use session::{ClosedBatch, PostgresSession, StoreError};
 
 /// Where sessions come from.

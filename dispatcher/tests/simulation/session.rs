@@ -7,7 +7,7 @@ use pgbatch_core::plan::{Claim, Note, Started};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{RunId, StoreView};
 use pgbatch_dispatcher::store::{
-    ClosedBatch, Database, KafkaStore, KafkaTrigger, Records, Session, Store, StoreError, Taken,
+    ClosedBatch, Database, KafkaStore, KafkaTrigger, OpenItems, Records, Session, Store, StoreError, Taken,
 };
 use pgbatch_dispatcher::web::Health;
 use tokio::sync::{Notify, oneshot};
@@ -197,6 +197,14 @@ impl KafkaStore for SimulatedSession {
 
     async fn take_records(&self, _: &str, _: &Records<'_>) -> Result<Option<Taken>, StoreError> {
         Ok(None)
+    }
+
+    async fn kafka_items(&self, _: &str) -> Result<Option<OpenItems>, StoreError> {
+        Ok(None)
+    }
+
+    async fn take_lag(&self, _: &str, _: i64, _: u32, _: Option<&str>) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn note_kafka(&self, _: &str, _: Option<&str>) -> Result<(), StoreError> {

@@ -9,15 +9,16 @@ use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, CreateAclsRequest, CreatePartitionsRequest, CreateTopicsRequest,
-    DeleteRecordsRequest, DeleteTopicsRequest, EndTxnRequest, GroupId, InitProducerIdRequest,
-    OffsetCommitRequest, ProduceRequest, ProducerId, RequestHeader, ResponseHeader, TopicName,
-    TransactionalId,
+    AddPartitionsToTxnRequest, BrokerId, CreateAclsRequest, CreatePartitionsRequest, CreateTopicsRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, EndTxnRequest, FindCoordinatorRequest, GroupId,
+    InitProducerIdRequest, ListOffsetsRequest, OffsetCommitRequest, ProduceRequest, ProducerId,
+    RequestHeader, ResponseHeader, TopicName, TransactionalId,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
@@ -107,14 +108,14 @@ impl KafkaClient {
         Ok(())
     }
 
-    /// Produces nothing, until that is not refused.
+    /// Asks for the end of its log, until that is not refused.
     async fn await_leader(&mut self, name: &str, partition: i32) {
         until(&format!("partition {partition} of {name} to have a leader"), SOON, async || {
-            let request = DeleteRecordsTopic::default().with_name(topic(name)).with_partitions(vec![
-                DeleteRecordsPartition::default().with_partition_index(partition).with_offset(0),
-            ]);
-            let request = DeleteRecordsRequest::default().with_topics(vec![request]).with_timeout_ms(5000);
-            let answer = self.call(&request, 2).await.ok()?;
+            let asked = ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(-1);
+            let asked = ListOffsetsTopic::default().with_name(topic(name)).with_partitions(vec![asked]);
+            let request =
+                ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![asked]);
+            let answer = self.call(&request, 7).await.ok()?;
             (answer.topics[0].partitions[0].error_code == 0).then_some(())
         })
         .await;
@@ -203,8 +204,8 @@ impl KafkaClient {
         let request = InitProducerIdRequest::default()
             .with_transactional_id(Some(transactional_id.clone()))
             .with_transaction_timeout_ms(60_000);
-        // The topic of transactions is made by the first who asks.
-        let producer = until("a transaction coordinator", SOON, async || {
+        self.await_coordinator(id, 1).await;
+        let producer = until("a number for the producer", SOON, async || {
             let answer = self.call(&request, 4).await.ok()?;
             (answer.error_code == 0).then_some((answer.producer_id, answer.producer_epoch))
         })
@@ -221,6 +222,17 @@ impl KafkaClient {
         let results = &answer.results_by_topic_v3_and_below[0].results_by_partition;
         check("AddPartitionsToTxn", results[0].partition_error_code)?;
         Ok(transaction)
+    }
+
+    /// Asks who coordinates a group (0) or a transaction (1): the topic for these is made for the first who asks.
+    async fn await_coordinator(&mut self, key: &str, kind: i8) {
+        let request =
+            FindCoordinatorRequest::default().with_key_type(kind).with_coordinator_keys(vec![text(key)]);
+        until("a coordinator", SOON, async || {
+            let answer = self.call(&request, 4).await.ok()?;
+            (answer.coordinators[0].error_code == 0).then_some(())
+        })
+        .await;
     }
 
     /// Writes in a transaction.
@@ -270,7 +282,8 @@ impl KafkaClient {
             .with_group_id(GroupId(text(group)))
             .with_generation_id_or_member_epoch(-1)
             .with_topics(vec![committed]);
-        until("a group coordinator", SOON, async || {
+        self.await_coordinator(group, 0).await;
+        until("an offset to be committed", SOON, async || {
             let answer = self.call(&request, 8).await.ok()?;
             (answer.topics[0].partitions[0].error_code == 0).then_some(())
         })

@@ -6,8 +6,11 @@ use std::time::Duration;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use kafka_protocol::messages::offset_fetch_response::OffsetFetchResponseGroup;
 use kafka_protocol::messages::{
-    BrokerId, FetchRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, TopicName,
+    BrokerId, FetchRequest, FindCoordinatorRequest, GroupId, ListOffsetsRequest, MetadataRequest,
+    MetadataResponse, OffsetFetchRequest, TopicName,
 };
 use kafka_protocol::protocol::{Request, StrBytes};
 
@@ -43,6 +46,18 @@ pub(super) struct Extent {
     pub(super) end: i64,
 }
 
+/// What the end of a log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Isolation {
+    /// The high watermark: records of open transactions count.
+    Uncommitted = 0,
+    /// The last stable offset.
+    Committed = 1,
+}
+
+/// What a group has committed: of partitions; and of those that could not be read, Kafka's number of the error.
+pub(super) type Committed = (BTreeMap<Partition, i64>, BTreeMap<Partition, i16>);
+
 /// A cluster, and the connections to it.
 pub(super) struct Client {
     access: Access,
@@ -51,6 +66,8 @@ pub(super) struct Client {
     connections: BTreeMap<i32, Connection>,
     /// To whichever bootstrap server answered.
     any: Option<Connection>,
+    /// The brokers that keep the offsets of groups.
+    coordinators: BTreeMap<String, i32>,
 }
 
 /// A connection with less left of its life is not used any more.
@@ -58,7 +75,14 @@ const EXPIRING: Duration = Duration::from_secs(5);
 
 impl Client {
     pub(super) fn new(access: Access, folder: CredentialsFolder) -> Self {
-        Self { access, folder, brokers: BTreeMap::new(), connections: BTreeMap::new(), any: None }
+        Self {
+            access,
+            folder,
+            brokers: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            any: None,
+            coordinators: BTreeMap::new(),
+        }
     }
 
     fn security(&self) -> Result<Security, KafkaError> {
@@ -144,6 +168,53 @@ impl Client {
         Ok(read_topics(&answer))
     }
 
+    /// The offsets that a group has committed of these partitions, or of all. One without is left out.
+    pub(super) async fn committed(
+        &mut self,
+        group: &str,
+        partitions: Option<&BTreeSet<Partition>>,
+    ) -> Result<Committed, KafkaError> {
+        // Twice: the coordinator may be another one than it was.
+        for is_last in [false, true] {
+            let coordinator = self.coordinator(group).await?;
+            let answered = self.ask_broker(coordinator, &offset_fetch(group, partitions), 9).await;
+            let answer = match answered {
+                Ok(answer) => answer,
+                Err(error) => {
+                    self.coordinators.remove(group);
+                    return Err(error);
+                }
+            };
+            let Some(found) = answer.groups.first() else { break };
+            if found.error_code == 0 {
+                return Ok(read_committed(found));
+            }
+            self.coordinators.remove(group);
+            if is_last || ![NOT_COORDINATOR, COORDINATOR_NOT_AVAILABLE].contains(&found.error_code) {
+                return Err(KafkaError::Refused { what: format!("group {group}"), code: found.error_code });
+            }
+        }
+        Err(KafkaError::Refused { what: format!("group {group}"), code: COORDINATOR_NOT_AVAILABLE })
+    }
+
+    async fn coordinator(&mut self, group: &str) -> Result<i32, KafkaError> {
+        if let Some(broker) = self.coordinators.get(group) {
+            return Ok(*broker);
+        }
+        let request = FindCoordinatorRequest::default()
+            .with_key_type(0)
+            .with_coordinator_keys(vec![StrBytes::from_string(group.to_owned())]);
+        let answer = self.ask(&request, 4).await?;
+        let refused = |code| KafkaError::Refused { what: format!("group {group}"), code };
+        let found = answer.coordinators.first().ok_or_else(|| refused(COORDINATOR_NOT_AVAILABLE))?;
+        if found.error_code != 0 {
+            return Err(refused(found.error_code));
+        }
+        self.learn(found.node_id.0, &found.host, found.port);
+        self.coordinators.insert(group.to_owned(), found.node_id.0);
+        Ok(found.node_id.0)
+    }
+
     /// Whether records of a partition may be read, and not only counted. Fetches nothing, from where nothing is.
     pub(super) async fn may_read(
         &mut self,
@@ -173,6 +244,7 @@ impl Client {
     pub(super) async fn extents(
         &mut self,
         leaders: &BTreeMap<Partition, Leader>,
+        isolation: Isolation,
     ) -> Result<(BTreeMap<Partition, Extent>, BTreeMap<Partition, i16>), KafkaError> {
         let mut refused = BTreeMap::new();
         let mut starts = BTreeMap::new();
@@ -187,7 +259,7 @@ impl Client {
         }
         for (broker, partitions) in by_broker {
             for (at, found) in [(EARLIEST, &mut starts), (LATEST, &mut ends)] {
-                let answer = self.ask_broker(broker, &list_offsets(&partitions, at), 7).await?;
+                let answer = self.ask_broker(broker, &list_offsets(&partitions, at, isolation), 7).await?;
                 for topic in answer.topics {
                     for partition in topic.partitions {
                         let key = (topic.name.to_string(), partition.partition_index);
@@ -216,7 +288,41 @@ impl Client {
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const LEADER_NOT_AVAILABLE: i16 = 5;
+const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+const NOT_COORDINATOR: i16 = 16;
 pub(super) const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+
+fn offset_fetch(group: &str, partitions: Option<&BTreeSet<Partition>>) -> OffsetFetchRequest {
+    let topics = partitions.map(|partitions| {
+        let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+        for (name, number) in partitions {
+            topics.entry(name).or_default().push(*number);
+        }
+        let topics = topics.into_iter().map(|(name, numbers)| {
+            OffsetFetchRequestTopics::default().with_name(topic(name)).with_partition_indexes(numbers)
+        });
+        topics.collect()
+    });
+    let group = OffsetFetchRequestGroup::default()
+        .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
+        .with_topics(topics);
+    OffsetFetchRequest::default().with_groups(vec![group])
+}
+
+fn read_committed(group: &OffsetFetchResponseGroup) -> Committed {
+    let (mut committed, mut refused) = (BTreeMap::new(), BTreeMap::new());
+    for topic in &group.topics {
+        for partition in &topic.partitions {
+            let key = (topic.name.0.to_string(), partition.partition_index);
+            if partition.error_code != 0 {
+                refused.insert(key, partition.error_code);
+            } else if partition.committed_offset >= 0 {
+                committed.insert(key, partition.committed_offset);
+            }
+        }
+    }
+    (committed, refused)
+}
 
 fn is_fresh(connection: &Connection) -> bool {
     connection.lasts(EXPIRING) == EXPIRING
@@ -226,7 +332,7 @@ pub(super) fn topic(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
 }
 
-fn list_offsets(partitions: &[(&Partition, i32)], at: i64) -> ListOffsetsRequest {
+fn list_offsets(partitions: &[(&Partition, i32)], at: i64, isolation: Isolation) -> ListOffsetsRequest {
     let mut topics: BTreeMap<&str, Vec<ListOffsetsPartition>> = BTreeMap::new();
     for ((name, number), epoch) in partitions {
         topics.entry(name).or_default().push(
@@ -239,10 +345,9 @@ fn list_offsets(partitions: &[(&Partition, i32)], at: i64) -> ListOffsetsRequest
     let topics = topics
         .into_iter()
         .map(|(name, p)| ListOffsetsTopic::default().with_name(topic(name)).with_partitions(p));
-    // Only what is committed: the end is the last stable offset.
     ListOffsetsRequest::default()
         .with_replica_id(BrokerId(-1))
-        .with_isolation_level(1)
+        .with_isolation_level(isolation as i8)
         .with_topics(topics.collect())
 }
 

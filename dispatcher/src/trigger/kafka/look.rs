@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::client::{Client, Extent, Partition, Topics};
+use super::client::{Client, Extent, Isolation, Partition, Topics};
 use super::error::{KafkaError, words};
 use crate::store::PartitionExtent;
 
@@ -22,7 +22,7 @@ impl Look {
     /// Looks at these topics.
     pub(super) async fn at(client: &mut Client, names: &BTreeSet<String>) -> Result<Self, KafkaError> {
         let topics = client.topics(names).await?;
-        let (extents, refused) = client.extents(&topics.leaders).await?;
+        let (extents, refused) = client.extents(&topics.leaders, Isolation::Committed).await?;
         Ok(Self { topics, extents, refused })
     }
 

@@ -15,7 +15,7 @@
 //! The client is our own thin layer on the crate `kafka-protocol`, which encodes and decodes messages and no more. Of the
 //! clients that there are, librdkafka (rdkafka) brings OpenSSL, which a static binary with rustls does not want, five threads
 //! a client and one client a group, and its fetch wakes a second late unless told otherwise; krafka asks for brokers of 3.9
-//! on and changes every week; rskafka and others know no offsets of groups. Ours needs seven kinds of requests, one thread
+//! on and changes every week; rskafka and others know no offsets of groups. Ours needs nine kinds of requests, one thread
 //! and no buffer, adds five small crates, and its doorbell needs what none of them offers: a fetch that skips what it found.
 
 mod client;
@@ -24,10 +24,13 @@ mod connection;
 mod credentials;
 mod doorbell;
 mod error;
+mod group;
 mod look;
 mod options;
 mod private_key;
 mod scram;
+mod session;
+mod take;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,11 +41,12 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tracing::warn;
 
-use self::cluster::{Cluster, Watched};
+use self::cluster::Cluster;
 use self::credentials::Access;
 pub use self::credentials::CredentialsFolder;
 use self::error::CredentialError;
 use self::options::Options;
+use self::session::Watched;
 use crate::store::{KafkaStore, StoreError};
 
 /// What the loop has seen that triggers of Kafka care for.
@@ -95,7 +99,7 @@ pub(crate) async fn serve<S: KafkaStore>(
             });
             for (access, triggers) in wanted {
                 let (sender, receiver) = watch::channel(Arc::new(triggers));
-                let cluster = Cluster::new(store, access.clone(), folder.clone(), receiver);
+                let cluster = Cluster::new(store, access.clone(), folder.clone(), receiver, seen.clone());
                 let (task, handle) = abortable(cluster.watch());
                 tasks.push(Box::pin(async { task.await.ok() }));
                 clusters.insert(access, Running { triggers: sender, task: handle });

@@ -1,0 +1,64 @@
+-- pgbatch.kafka_items: what a trigger of watch_kafka() with a consumer group has made that has not ended.
+--
+-- Parameters:  epoch  of the dispatcher that asks
+--              name   which trigger
+-- Returns:     {"open": its items that have not ended, "pending": those of them that no run has begun with, "most": its
+--              queue's max_parallel}; NULL for a trigger that is gone
+-- Errors:      55000 if another dispatcher leads
+CREATE FUNCTION pgbatch.kafka_items(epoch bigint, name text) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    PERFORM pgbatch.check_epoch(epoch);
+    RETURN (
+        SELECT jsonb_build_object('open', count(*) FILTER (WHERE i.state IN ('pending', 'retrying', 'running')),
+            'pending', count(*) FILTER (WHERE i.state IN ('pending', 'retrying')), 'most', q.max_parallel)
+        FROM pgbatch.trigger t
+        JOIN pgbatch.queue q ON q.name = t.queue
+        LEFT JOIN pgbatch.open_batch o ON o.queue = t.queue
+            AND (SELECT b.trigger_name = t.name FROM pgbatch.batch b WHERE b.id = o.id LIMIT 1)
+        LEFT JOIN LATERAL (SELECT i.state FROM pgbatch.items i WHERE i.batch_id = o.id) i ON true
+        WHERE t.name = kafka_items.name AND t.kind = 'kafka'
+        GROUP BY q.max_parallel);
+END
+$$;
+COMMENT ON FUNCTION pgbatch.kafka_items IS 'Dispatcher: what a trigger of a consumer group has made that has not ended';
+
+-- pgbatch.take_lag: notes the lag of the consumer group of a trigger of watch_kafka(), and makes items of it.
+--
+-- Parameters:  epoch    of the dispatcher that says so
+--              name     which trigger; one that is gone is passed over
+--              lag      the lag of the group
+--              items    how many Jobs it asks for beside those there are
+--              problem  what is wrong, for people; NULL = nothing
+-- Errors:      55000 if another dispatcher leads
+-- Locks:       the trigger's row
+-- Writes:      kafka_trigger, when it says something else; batch, item
+CREATE FUNCTION pgbatch.take_lag(epoch bigint, name text, lag bigint, items int, problem text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    t     pgbatch.kafka_trigger;
+    batch bigint;
+BEGIN
+    PERFORM pgbatch.check_epoch(epoch);
+    SELECT k.* INTO t FROM pgbatch.kafka_trigger k
+    WHERE k.trigger_name = name AND k.consumer_group IS NOT NULL FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    UPDATE pgbatch.kafka_trigger k SET lag = take_lag.lag, error = left(problem, 4096), positioned = true
+    WHERE k.trigger_name = name
+        AND (k.lag, k.error, k.positioned) IS DISTINCT FROM (take_lag.lag, left(problem, 4096), true);
+    IF take_lag.items > 0 THEN
+        INSERT INTO pgbatch.batch (queue, state, items, has_fresh, priority, max_attempts, label, trigger_name, created_by)
+        SELECT q.name, 'pending', take_lag.items, true, 0, q.max_attempts, d.name, d.name, d.created_by
+        FROM pgbatch.trigger d JOIN pgbatch.queue q ON q.name = d.queue
+        WHERE d.name = t.trigger_name RETURNING id INTO batch;
+        INSERT INTO pgbatch.item (batch_id, item_no, item)
+        SELECT batch, n, jsonb_strip_nulls(jsonb_build_object('topic', t.topic, 'consumer_group', t.consumer_group))
+        FROM generate_series(1, take_lag.items) n;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION pgbatch.take_lag IS 'Dispatcher: notes the lag of a consumer group, and makes items of it';
