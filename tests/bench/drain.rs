@@ -36,7 +36,7 @@ fn statements(peer: Peer) -> Statements {
         return Statements {
             fill: |source| {
                 format!(
-                    "SELECT count(pgmq.send_batch('bench', (SELECT array_agg(to_jsonb(s)) FROM ({source}) s)))"
+                    "SELECT count(*) FROM pgmq.send_batch('bench', (SELECT array_agg(to_jsonb(s)) FROM ({source}) s))"
                 )
             },
             fetch: format!("SELECT msg_id, message::text FROM pgmq.read('bench', 60, {})", CALL),
