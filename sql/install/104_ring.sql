@@ -11,7 +11,9 @@ LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'ring_wrapper';
 CREATE FUNCTION pgbatch.ring_on_insert() RETURNS trigger
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'ring_on_insert_wrapper';
 
-CREATE TRIGGER ring AFTER INSERT ON pgbatch.batch
+-- Before, not after: what is called after a statement is queued first, which took an eighth of an enqueue's time. It rings
+-- when the transaction commits in any case.
+CREATE TRIGGER ring BEFORE INSERT ON pgbatch.batch
     FOR EACH STATEMENT EXECUTE FUNCTION pgbatch.ring_on_insert();
 
 -- pgbatch.doorbell_seq: how often the doorbell has rung. Read it before looking for work.

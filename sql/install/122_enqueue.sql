@@ -20,10 +20,24 @@ CREATE FUNCTION pgbatch.enqueue(
 ) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    -- A batch's row is written three more times, with its item.
-    small CONSTANT boolean := pg_column_size(item) <= 512;
     batch record;
+    small boolean;
+    id    bigint;
 BEGIN
+    -- The usual call, in as few steps as can be: each expression is prepared anew in each transaction.
+    IF jsonb_typeof(item) = 'object' AND pg_column_size(item) <= 512 AND priority = 0
+        AND num_nonnulls(label, not_before, unique_key, key, after, max_attempts) = 0 THEN
+        -- One statement reads the queue and inserts, as in insert_batch().
+        INSERT INTO pgbatch.batch AS b (queue, state, items, has_fresh, priority, max_attempts, created_by, item)
+        SELECT q.name, 'pending', 1, true, 0, q.max_attempts, pgbatch.caller(), enqueue.item
+        FROM pgbatch.queue q WHERE q.name = enqueue.queue
+        RETURNING b.id INTO id;
+        IF FOUND THEN
+            RETURN id;
+        END IF;
+    END IF;
+    -- A batch's row is written three more times, with its item.
+    small := pg_column_size(item) <= 512;
     IF item IS NULL OR jsonb_typeof(item) <> 'object' OR NOT small AND octet_length(item::text) > 65536 THEN
         PERFORM pgbatch.reject_item('item', item);
     END IF;
