@@ -78,7 +78,8 @@ impl StoreError {
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         let Self::Call { source, .. } = self else { return false };
-        let error = source.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::as_db_error);
+        let error =
+            source.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::as_db_error);
         error.is_some_and(|e| {
             *e.code() != tokio_postgres::error::SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
                 && !matches!(e.severity(), "FATAL" | "PANIC")
