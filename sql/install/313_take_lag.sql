@@ -2,8 +2,8 @@
 --
 -- Parameters:  epoch  of the dispatcher that asks
 --              name   which trigger
--- Returns:     {"open": its items that have not ended, "pending": those of them that no run has begun with, "most": its
---              queue's max_parallel}; NULL for a trigger that is gone
+-- Returns:     {"open": its items that have not ended: Jobs that KEDA would count, "pending": of these, those without a
+--              running container, "most": its queue's max_parallel}; NULL for a trigger that is gone
 -- Errors:      55000 if another dispatcher leads
 CREATE FUNCTION pgbatch.kafka_items(epoch bigint, name text) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER
@@ -11,15 +11,21 @@ SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET
 BEGIN
     PERFORM pgbatch.check_epoch(epoch);
     RETURN (
-        SELECT jsonb_build_object('open', count(*) FILTER (WHERE i.state IN ('pending', 'retrying', 'running')),
-            'pending', count(*) FILTER (WHERE i.state IN ('pending', 'retrying')), 'most', q.max_parallel)
+        SELECT jsonb_build_object('open', coalesce(sum(n.open), 0), 'pending', coalesce(sum(n.open - n.started), 0),
+            'most', min(q.max_parallel))
         FROM pgbatch.trigger t
         JOIN pgbatch.queue q ON q.name = t.queue
         LEFT JOIN pgbatch.open_batch o ON o.queue = t.queue
-            AND (SELECT b.trigger_name = t.name FROM pgbatch.batch b WHERE b.id = o.id LIMIT 1)
-        LEFT JOIN LATERAL (SELECT i.state FROM pgbatch.items i WHERE i.batch_id = o.id) i ON true
+        LEFT JOIN LATERAL (
+            SELECT b.items - r.ended AS open, r.started
+            FROM pgbatch.batch b
+            CROSS JOIN LATERAL (
+                SELECT coalesce(sum(r.succeeded + r.failed), 0) AS ended,
+                    coalesce(sum(r.last_item - r.first_item + 1) FILTER (WHERE r.state = 'running'), 0) AS started
+                FROM pgbatch.run r WHERE r.batch_id = b.id) r
+            WHERE b.id = o.id AND b.trigger_name = t.name) n ON true
         WHERE t.name = kafka_items.name AND t.kind = 'kafka'
-        GROUP BY q.max_parallel);
+        HAVING count(*) > 0);
 END
 $$;
 COMMENT ON FUNCTION pgbatch.kafka_items IS 'Dispatcher: what a trigger of a consumer group has made that has not ended';

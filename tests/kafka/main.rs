@@ -2,6 +2,7 @@
 
 mod access;
 mod group;
+mod latency;
 mod outage;
 mod records;
 mod support;

@@ -1,8 +1,11 @@
 //! What the dispatcher's looks at a topic become: items, and cursors behind them.
 
+use e2e::postgres::{OWNER, SUPERUSER, Server};
+use pgbatch_core::state::RunState::Succeeded;
 use serde_json::{Value, json};
 
-use crate::support::{Tested, refused, value, with_queue};
+use crate::dump::copy;
+use crate::support::{Tested, claim_one, finish, outcome, refused, value, with_queue};
 
 /// Looks at a topic as the dispatcher does: partitions as (number, start, end).
 async fn take(
@@ -155,12 +158,66 @@ async fn the_last_offset_there_can_be_is_no_overflow() -> Tested {
 }
 
 #[tokio::test]
+async fn a_trigger_is_dumped_and_restored_with_its_cursors() -> Tested {
+    for role in [OWNER, SUPERUSER] {
+        let (database, client) = watched("{\"offset_reset\": \"earliest\"}").await?;
+        take(&client, Some("a"), &[(0, 0, 7)], false).await?;
+        let copied = Server::shared()?.empty_database().await?;
+        copy(&database, &copied, role)?;
+        let restored = copied.connect_as(role).await?;
+        take(&restored, Some("a"), &[(0, 0, 9)], false).await?;
+        assert_eq!(ranges(&restored).await?, "0:0-7 0:7-9");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_lag_has_made_is_counted_until_it_has_ended() -> Tested {
+    let (_database, client) =
+        with_queue(", max_parallel => 7, items_per_run => 2, max_attempts => 1").await?;
+    client
+        .batch_execute("SELECT pgbatch.try_lead(); SELECT pgbatch.watch_kafka('g', 'q', 'k:1', 't', 'group')")
+        .await?;
+    let epoch = "(SELECT epoch FROM pgbatch.installation)";
+    let counted =
+        async || value::<Option<Value>>(&client, &format!("SELECT pgbatch.kafka_items({epoch}, 'g')")).await;
+    assert_eq!(counted().await?, Some(json!({"open": 0, "pending": 0, "most": 7})));
+    client.execute(&format!("SELECT pgbatch.take_lag({epoch}, 'g', 50, 5, 'words')"), &[]).await?;
+    assert_eq!(counted().await?, Some(json!({"open": 5, "pending": 5, "most": 7})));
+    // Others of the queue are not its own.
+    let batch = value::<i64>(&client, "SELECT max(id) FROM pgbatch.batch").await?;
+    client.execute("SELECT pgbatch.enqueue('q')", &[]).await?;
+    let run = claim_one(&client, (batch, 1, 2, 1)).await?.run;
+    assert_eq!(
+        counted().await?,
+        Some(json!({"open": 5, "pending": 5, "most": 7})),
+        "it has no container yet"
+    );
+    client
+        .execute(
+            &format!("SELECT pgbatch.start_runs({epoch}, $1)"),
+            &[&json!([{"run": run, "started_at": "2026-01-01T00:00:00Z"}])],
+        )
+        .await?;
+    assert_eq!(counted().await?, Some(json!({"open": 5, "pending": 3, "most": 7})));
+    finish(&client, &[outcome(run, Succeeded)]).await?;
+    assert_eq!(counted().await?, Some(json!({"open": 3, "pending": 3, "most": 7})));
+    let row = client.query_one("SELECT last_value::int, error FROM pgbatch.triggers", &[]).await?;
+    assert_eq!((row.get(0), row.get(1)), (50, "words"));
+    client.execute("SELECT pgbatch.drop_trigger('g')", &[]).await?;
+    assert_eq!(counted().await?, None);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_dispatcher_that_does_not_lead_takes_nothing() -> Tested {
     let (_database, client) = watched("{}").await?;
     for call in [
         "take_records(0, 'n', 'a', '[]', true, true, false, NULL)",
         "kafka_triggers(0)",
         "note_kafka(0, 'n', 'x')",
+        "kafka_items(0, 'n')",
+        "take_lag(0, 'n', 1, 1, NULL)",
     ] {
         let error = refused(client.query(&format!("SELECT pgbatch.{call}"), &[]).await)?;
         assert_eq!(error.code().code(), "55000", "{call}");

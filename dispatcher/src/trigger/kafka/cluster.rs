@@ -16,6 +16,7 @@ use super::error::KafkaError;
 use super::group;
 use super::look::Look;
 use super::session::{Bells, Session, TopicsOf, Watched, or_far};
+use super::take::Asked;
 use crate::store::{KafkaStore, StoreError};
 
 /// After a failure, doubling from the first to the last.
@@ -54,8 +55,8 @@ pub(super) struct Cluster<'a, S> {
     pub(super) noted: BTreeMap<String, String>,
     /// Topics that may be looked at and not read, so that they do not ring.
     pub(super) denied: BTreeSet<String>,
-    /// What was seen when Jobs were asked for last, by each trigger.
-    pub(super) asked: BTreeMap<String, (group::State, Instant)>,
+    /// What was seen when each trigger asked for Jobs last.
+    pub(super) asked: BTreeMap<String, Asked>,
     /// What each group has committed, and since when.
     pub(super) committed: BTreeMap<String, group::Committed>,
 }

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
+use tracing::trace;
 
 use super::credentials::{Login, Security};
 use super::error::{KafkaError, words};
@@ -160,6 +161,7 @@ impl Connection {
     async fn exchange<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response, KafkaError> {
         self.last_request = self.last_request.wrapping_add(1);
         let frame = frame(request, version, self.last_request).map_err(|e| self.nonsense(e.to_string()))?;
+        trace!(broker = self.server, api = R::KEY, version, "asking");
         let mut answer = self.transfer(&frame).await.map_err(|e| broken(&self.server, e))?;
         let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version))
             .map_err(|e| self.nonsense(e.to_string()))?;

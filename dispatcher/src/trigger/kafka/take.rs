@@ -14,6 +14,18 @@ use super::look::extent_of;
 use super::session::{Session, Watched};
 use crate::store::{KafkaStore, PartitionExtent, Records, StoreError};
 
+/// Jobs that end without a commit must not make the next ones at once, and those too: that takes a period, and doubling from
+/// there up to this.
+const VAIN_LAST: Duration = Duration::from_secs(300);
+
+/// What was seen when a trigger asked for Jobs.
+pub(super) struct Asked {
+    state: group::State,
+    pause: Duration,
+    /// Not again before, unless something else is seen.
+    not_before: Instant,
+}
+
 impl<S: KafkaStore> Cluster<'_, S> {
     /// Takes what was written, for the triggers of those topics.
     pub(super) async fn take_more(
@@ -171,12 +183,13 @@ impl<S: KafkaStore> Cluster<'_, S> {
         };
         let open = OpenJobs { running: items.open, pending: items.pending };
         let wanted = found.reading.map_or(0, |reading| jobs_to_create(&[reading], &policy, open));
-        // Jobs that end without a commit must not make the next ones at once, and those too: that is for the next period.
         let period = Duration::from_millis(watched.options.poll_ms);
-        let is_old = |(state, at): &(group::State, Instant)| *state == found.state && at.elapsed() < period;
-        let wanted = if self.asked.get(name).is_some_and(is_old) { 0 } else { wanted };
+        let asked = self.asked.get(name).filter(|asked| asked.state == found.state);
+        let wanted = if asked.is_some_and(|asked| Instant::now() < asked.not_before) { 0 } else { wanted };
         if wanted > 0 {
-            self.asked.insert(name.to_owned(), (found.state.clone(), Instant::now()));
+            let pause = asked.map_or(period, |asked| (asked.pause * 2).min(VAIN_LAST.max(period)));
+            let asked = Asked { state: found.state.clone(), pause, not_before: Instant::now() + pause };
+            self.asked.insert(name.to_owned(), asked);
             info!(trigger = name, lag = found.total, items = wanted, "the lag asks for Jobs");
         }
         self.store.take_lag(name, found.total, wanted, problem).await
