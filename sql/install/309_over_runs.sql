@@ -3,7 +3,7 @@
 --
 -- Parameters:  epoch    of the dispatcher that asks
 --              run_ids  which runs
--- Returns:     those that are not live
+-- Returns:     those that are not live, in order
 -- Errors:      55000 if another dispatcher leads
 CREATE FUNCTION pgbatch.over_runs(epoch bigint, run_ids bigint[]) RETURNS SETOF bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -13,7 +13,8 @@ BEGIN
         PERFORM pgbatch.reject_epoch(epoch);
     END IF;
     RETURN QUERY SELECT a.id FROM unnest(run_ids) a (id)
-        WHERE NOT EXISTS (SELECT FROM pgbatch.run r WHERE r.id = a.id AND r.state IN ('starting', 'running'));
+        WHERE NOT EXISTS (SELECT FROM pgbatch.run r WHERE r.id = a.id AND r.state IN ('starting', 'running'))
+        ORDER BY a.id;
 END
 $$;
 COMMENT ON FUNCTION pgbatch.over_runs IS 'Dispatcher: which of these runs are not live';
