@@ -13,7 +13,8 @@ BEGIN
         PERFORM pgbatch.reject_epoch(epoch);
     END IF;
     RETURN QUERY SELECT a.id FROM unnest(run_ids) a (id)
-        WHERE NOT EXISTS (SELECT FROM pgbatch.run r WHERE r.id = a.id AND r.state IN ('starting', 'running'))
+        -- Once per id by the primary key: as a join it could read the index of live runs, with all that have left it.
+        WHERE (SELECT true FROM pgbatch.run r WHERE r.id = a.id AND r.finished_at IS NULL LIMIT 1) IS NULL
         ORDER BY a.id;
 END
 $$;
