@@ -25,7 +25,7 @@ struct Enqueuer {
 }
 
 impl Enqueuer {
-    async fn new(name: &str, database: Database, statement: &str, armed: Armed) -> Result<Self, Failed> {
+    fn new(name: &str, database: Database, statement: &str, armed: Armed) -> Result<Self, Failed> {
         let script = script(name, statement)?;
         let enqueuer = Self { name: name.to_owned(), database, script, _armed: armed };
         // Each statement is tried before anything is measured.
@@ -39,17 +39,17 @@ async fn enqueuers(server: &Server, report: &mut Report) -> Result<Vec<Enqueuer>
     let (database, _) = with_queue(server, "").await?;
     let armed = Armed::doorbell(&database).await?;
     let statement = format!("SELECT pgbatch.enqueue('{QUEUE}', {})", payload(":n::int"));
-    let mut all = vec![Enqueuer::new(OURS, database, &statement, armed).await?];
+    let mut all = vec![Enqueuer::new(OURS, database, &statement, armed)?];
     for (name, notify) in [(BARE, false), (NOTIFY, true)] {
         let (database, statement) = bare::database(server, notify).await?;
         let armed = Armed::listening(&database, if notify { &["bell"] } else { &[] }).await?;
-        all.push(Enqueuer::new(name, database, &statement, armed).await?);
+        all.push(Enqueuer::new(name, database, &statement, armed)?);
     }
     for peer in PEERS {
         let made = async {
             let database = peer.install(server).await?;
             let armed = Armed::listening(&database, peer.channels).await?;
-            Enqueuer::new(&peer.title(), database, &peer.enqueue(), armed).await
+            Enqueuer::new(&peer.title(), database, &peer.enqueue(), armed)
         };
         match made.await {
             Ok(enqueuer) => all.push(enqueuer),
