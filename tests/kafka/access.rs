@@ -173,6 +173,10 @@ async fn what_cannot_be_used_is_said_in_words() -> Tested {
         assert!(error.contains(words), "{name}: {error}");
         assert!(!error.contains("-secret"), "{name}: {error}");
     }
+    // One that is made again is told again; at once, so that its cluster is watched all the time.
+    let again = "SELECT pgbatch.drop_trigger('nobody'); SELECT pgbatch.watch_kafka('nobody', 'q', '127.0.0.1:1', 'unusable')";
+    stage.world.client.batch_execute(again).await?;
+    stage.until_error("nobody", |error| error.is_some()).await;
     Ok(())
 }
 

@@ -84,9 +84,12 @@ impl<'a, S: KafkaStore> Cluster<'a, S> {
     /// Watches until the session with PostgreSQL breaks.
     pub(super) async fn watch(mut self) -> StoreError {
         let mut pause = RETRY_FIRST;
+        let mut known: Arc<Vec<Watched>> = Arc::default();
         loop {
             let began = Instant::now();
             let triggers = self.triggers.borrow_and_update().clone();
+            self.forget_others(&known, &triggers);
+            known = triggers.clone();
             let ended = match self.listen(&triggers).await {
                 Ok(never) => match never {},
                 Err(Ended::Store(error)) => return error,
@@ -106,6 +109,14 @@ impl<'a, S: KafkaStore> Cluster<'a, S> {
                 Ok(()) = self.triggers.changed() => pause = RETRY_FIRST,
             }
         }
+    }
+
+    /// One that was made again under its name is another one.
+    fn forget_others(&mut self, known: &[Watched], triggers: &[Watched]) {
+        let stays = |name: &str| triggers.iter().any(|w| w.name() == name && known.contains(w));
+        self.noted.retain(|name, _| stays(name));
+        self.asked.retain(|name, _| stays(name));
+        self.committed.retain(|name, _| stays(name));
     }
 
     /// One failure of all.
