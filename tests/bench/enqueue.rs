@@ -101,7 +101,7 @@ pub(crate) async fn enqueue(server: &Server, settings: &Settings) -> Result<Repo
 }
 
 /// Items of a turn of one item a transaction, and in one batch.
-const SINGLE: u32 = 10_000;
+const SINGLE: u32 = 4_000;
 const BATCH: i64 = 100_000;
 
 pub(crate) async fn wal(server: &Server, settings: &Settings) -> Result<Report, Failed> {

@@ -32,7 +32,8 @@ use rig::Failed;
 use settings::Settings;
 
 /// The benches, in the order of the table.
-const BENCHES: [&str; 9] = ["enqueue", "wal", "bulk", "hold", "latency", "backlog", "open", "drain", "jobs"];
+pub(crate) const BENCHES: [&str; 9] =
+    ["enqueue", "wal", "bulk", "hold", "latency", "backlog", "open", "drain", "jobs"];
 
 #[tokio::main]
 async fn main() -> Result<(), Failed> {
@@ -42,14 +43,18 @@ async fn main() -> Result<(), Failed> {
     if chosen.is_empty() {
         return Err(format!("WHAT={}: there are all, {}", settings.what, BENCHES.join(", ")).into());
     }
+    let mut failed = vec![];
     for bench in chosen {
         writeln!(stdout(), "bench: {bench}")?;
-        let report = run(bench, &settings).await?;
-        output::save(bench, &settings.command(bench), &report)?;
+        // One that fails takes no other along.
+        match run(bench, &settings).await {
+            Ok(report) => output::save(bench, &settings.command(bench), &report)?,
+            Err(error) => failed.push(format!("{bench}: {error}")),
+        }
     }
     let results = rig::output().join("results.md");
     writeln!(stdout(), "\n{}\nbench: {}", std::fs::read_to_string(&results)?, results.display())?;
-    Ok(())
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join("; ")).into()) }
 }
 
 /// Runs one, on a server of its own.

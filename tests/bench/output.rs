@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::{Map, Value, json};
 
+use crate::BENCHES;
 use crate::figures::Report;
 use crate::plot;
 use crate::rig::{Failed, output, settings};
@@ -38,7 +39,8 @@ fn markdown(all: &Map<String, Value>) -> Result<String, std::fmt::Error> {
         "# Results\n\nMedians of the rounds, in brackets the lowest and the highest. Ratios are of one round each.\n\n\
          | what | ours | theirs | ratio | bar | |\n|---|---|---|---|---|---|\n",
     );
-    for row in all.values().flat_map(|result| list(&result["rows"])) {
+    let in_order = || BENCHES.iter().filter_map(|bench| Some((bench, all.get(*bench)?)));
+    for row in in_order().flat_map(|(_, result)| list(&result["rows"])) {
         let reached = if row["reached"] == true { "reached" } else { "**not reached**" };
         let (ours, theirs) = (&row["ours"], &row["theirs"]);
         let (left, right, ratio) = match (ours.is_null(), theirs.is_null()) {
@@ -52,7 +54,7 @@ fn markdown(all: &Map<String, Value>) -> Result<String, std::fmt::Error> {
         let (what, bar) = (word(&row["what"]), word(&row["bar"]));
         writeln!(text, "| {what} | {left} | {right} | {ratio} | {bar} | {reached} |")?;
     }
-    for (bench, result) in all {
+    for (bench, result) in in_order() {
         writeln!(text, "\n## {bench}\n")?;
         writeln!(
             text,

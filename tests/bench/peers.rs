@@ -12,25 +12,34 @@ use crate::rig::{Failed, connect, output, payload};
 pub(crate) struct Peer {
     /// The folder below `target/bench/peers`.
     pub(crate) name: &'static str,
+    /// What is to be said of it beside its name.
+    variant: &'static str,
+    /// The file that psql makes its schema from, where it is not made by a program.
+    schema: &'static str,
     /// What a user does once, after the schema is there.
     prepare: &'static str,
     /// The channels that its workers listen on.
     pub(crate) channels: &'static [&'static str],
 }
 
-pub(crate) const PGMQ: Peer = Peer { name: "pgmq", prepare: "SELECT pgmq.create('bench')", channels: &[] };
+const PLAIN: Peer = Peer { name: "", variant: "", schema: "install.sql", prepare: "SELECT 1", channels: &[] };
 
-pub(crate) const GRAPHILE: Peer =
-    Peer { name: "graphile-worker", prepare: "SELECT 1", channels: &["jobs:insert"] };
+pub(crate) const PGMQ: Peer = Peer { name: "pgmq", prepare: "SELECT pgmq.create('bench')", ..PLAIN };
+
+pub(crate) const GRAPHILE: Peer = Peer { name: "graphile-worker", channels: &["jobs:insert"], ..PLAIN };
+
+const PGQ: Peer =
+    Peer { name: "pgq", variant: " (its C library)", prepare: "SELECT pgq.create_queue('bench')", ..PLAIN };
 
 /// Every peer whose enqueueing is one SQL statement.
-pub(crate) const PEERS: [Peer; 6] = [
+pub(crate) const PEERS: [Peer; 7] = [
     PGMQ,
     GRAPHILE,
-    Peer { name: "procrastinate", prepare: "SELECT 1", channels: &["procrastinate_any_queue_v1"] },
-    Peer { name: "pgq", prepare: "SELECT pgq.create_queue('bench')", channels: &[] },
-    Peer { name: "river", prepare: "SELECT 1", channels: &["public.river_insert"] },
-    Peer { name: "awa", prepare: "SELECT 1", channels: &[] },
+    Peer { name: "procrastinate", channels: &["procrastinate_any_queue_v1"], ..PLAIN },
+    PGQ,
+    Peer { variant: " (PL/pgSQL)", schema: "install-plpgsql.sql", ..PGQ },
+    Peer { name: "river", channels: &["public.river_insert"], ..PLAIN },
+    Peer { name: "awa", ..PLAIN },
 ];
 
 impl Peer {
@@ -47,7 +56,7 @@ impl Peer {
     /// Its name with its version.
     pub(crate) fn title(&self) -> String {
         let version = std::fs::read_to_string(output().join("peers").join(self.name).join("version"));
-        format!("{} {}", self.name, version.unwrap_or_default().trim())
+        format!("{} {}{}", self.name, version.unwrap_or_default().trim(), self.variant)
     }
 
     /// What enqueues one item: a statement in which `:n` is a number.
@@ -87,7 +96,7 @@ impl Peer {
             command = Command::new(Server::programs()?.join("psql"));
             command.args(["-X", "-q", "-o", "/dev/null", "-v", "ON_ERROR_STOP=1", "-U", SUPERUSER, "-h"]);
             command.arg(socket).args(["-p", &port.to_string(), "-d", &database.name, "-f"]);
-            command.arg(dir.join("install.sql"));
+            command.arg(dir.join(self.schema));
         }
         let output = command.stdin(Stdio::null()).output()?;
         if !output.status.success() {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# PgQ with its library, unpacked from Debian's package of the server's version. The library stays where it is unpacked.
+# PgQ from Debian's package for the server's version, unpacked only: with its C library, and all in PL/pgSQL.
 set -euo pipefail
 pg_config=${PGBATCH_PG_CONFIG:-pg_config}
 major=$("$pg_config" --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
@@ -14,4 +14,5 @@ library=$(mktemp -d /var/tmp/pgbatch-bench-pgq-XXXXXX)
 chmod 755 "$library"
 cp package/usr/lib/postgresql/"$major"/lib/*.so "$library"
 sed "s#'\$libdir/#'$library/#" package/usr/share/postgresql/"$major"/contrib/pgq.sql >install.sql
+cp package/usr/share/postgresql/"$major"/contrib/pgq_pl_only.sql install-plpgsql.sql
 dpkg-deb --field ./"$package"_*.deb Version >version
