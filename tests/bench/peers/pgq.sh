@@ -9,10 +9,15 @@ apt-get -qq -o APT::Sandbox::User=root download "$package" || {
     apt-get -qq -o APT::Sandbox::User=root download "$package"
 }
 dpkg -x ./"$package"_*.deb package
-# The server runs as a user who may not reach this folder, so the library goes where the server's user reads.
-library=$(mktemp -d /var/tmp/pgbatch-bench-pgq-XXXXXX)
-chmod 755 "$library"
-cp package/usr/lib/postgresql/"$major"/lib/*.so "$library"
+library=$PWD/package/usr/lib/postgresql/$major/lib
+# As root's servers run as another user, who may not get here.
+if [ "$(id -u)" = 0 ] &&
+    ! setpriv --reuid=postgres --regid=postgres --clear-groups test -r "$library/pgq_lowlevel.so"; then
+    reachable=$(mktemp -d /var/tmp/pgbatch-bench-pgq-XXXXXX)
+    chmod 755 "$reachable"
+    cp "$library"/*.so "$reachable"
+    library=$reachable
+fi
 sed "s#'\$libdir/#'$library/#" package/usr/share/postgresql/"$major"/contrib/pgq.sql >install.sql
 cp package/usr/share/postgresql/"$major"/contrib/pgq_pl_only.sql install-plpgsql.sql
 dpkg-deb --field ./"$package"_*.deb Version >version
