@@ -41,7 +41,7 @@ pub(crate) async fn bulk(server: &Server, settings: &Settings) -> Result<Report,
             side.rounds.push(items as f64 / started.elapsed().as_secs_f64());
         }
     }
-    let stored: i64 = client.query_one("SELECT count(*) FROM pgbatch.items", &[]).await?.get(0);
+    let stored: i64 = client.query_one("SELECT count(*) FROM pgbatch.stored_item", &[]).await?.get(0);
     if stored != items * i64::try_from(settings.rounds)? {
         return Err(format!("{stored} items are stored").into());
     }

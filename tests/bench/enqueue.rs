@@ -93,7 +93,7 @@ pub(crate) async fn enqueue(server: &Server, settings: &Settings) -> Result<Repo
     report.notes.push(format!(
         "pgbench -M prepared, {} s a turn. Peers enqueue by the SQL statement that their clients send. Who wakes its \
          workers by NOTIFY has one session in LISTEN; river's notification, at most one in 100 ms of a client, is left \
-         out.",
+         out. awa is as its command installs it, before a worker has changed its storage.",
         turn.as_secs()
     ));
     report.sides = sides;

@@ -81,7 +81,7 @@ async fn turn(server: &Server, begin: &str, time: Duration) -> Result<Turn, Fail
     let statement = format!("SELECT pgbatch.enqueue('{QUEUE}', {})", payload("$1::bigint"));
     let committed = stream::enqueue(&database, &statement, PER_SECOND, time).await?;
     let ended = now();
-    await_end(&holder, &mut claimer, committed.len()).await?;
+    await_end(&holder, &mut claimer, committed.len(), time * 2 + Duration::from_secs(120)).await?;
     let finished = take(&claimer.finished);
     let waits = waits(&committed, &take(&claimer.claimed));
     let late = started + (ended - started) * 2 / 3;
@@ -95,9 +95,13 @@ async fn turn(server: &Server, begin: &str, time: Duration) -> Result<Turn, Fail
 }
 
 /// Until everything that was committed has been claimed and ended: nothing may be lost or doubled.
-async fn await_end(client: &Client, claimer: &mut Claimer, committed: usize) -> Result<(), Failed> {
+async fn await_end(
+    client: &Client,
+    claimer: &mut Claimer,
+    committed: usize,
+    limit: Duration,
+) -> Result<(), Failed> {
     client.batch_execute("ROLLBACK").await?;
-    let limit = Duration::from_secs(120);
     let sql = "SELECT count(*) FROM pgbatch.batches WHERE state = 'succeeded'";
     let deadline = tokio::time::Instant::now() + limit;
     loop {
