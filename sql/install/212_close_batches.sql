@@ -15,10 +15,12 @@ BEGIN
             SELECT b.id, b.items, b.cancel_requested_at
             FROM pgbatch.batch b
             WHERE b.id = ANY (ids) AND b.finished_at IS NULL
-                AND NOT EXISTS (SELECT FROM pgbatch.run r WHERE r.batch_id = b.id AND r.state IN ('starting', 'running'))
+                -- LIMIT: once per batch, never as a join over all live runs and all retries.
+                AND (SELECT true FROM pgbatch.run r
+                     WHERE r.batch_id = b.id AND r.state IN ('starting', 'running') LIMIT 1) IS NULL
                 AND (b.cancel_requested_at IS NOT NULL
                      OR b.state <> 'waiting' AND NOT b.has_fresh
-                        AND NOT EXISTS (SELECT FROM pgbatch.retry t WHERE t.batch_id = b.id))
+                        AND (SELECT true FROM pgbatch.retry t WHERE t.batch_id = b.id LIMIT 1) IS NULL)
         ), counted AS (
             SELECT e.*, n.*
             FROM ended e

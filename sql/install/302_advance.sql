@@ -22,7 +22,7 @@ BEGIN
                     WHEN d.state = 'failed' THEN format('batch %s failed', a.id)
                     WHEN d.state = 'cancelled' THEN format('batch %s was cancelled', a.id) END) AS hopeless
             FROM unnest(b.after) a (id)
-            LEFT JOIN pgbatch.batch d ON d.id = a.id) d
+            LEFT JOIN LATERAL (SELECT d.id, d.state FROM pgbatch.batch d WHERE d.id = a.id LIMIT 1) d ON true) d
         WHERE b.state = 'waiting' AND pgbatch.waits_for(b.state, b.after) = 'others'
             AND (d.hopeless IS NOT NULL OR d.done AND (b.not_before IS NULL OR b.not_before <= now()))
         UNION ALL

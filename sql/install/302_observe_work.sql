@@ -116,7 +116,7 @@ BEGIN
 END
 $$;
 
--- pgbatch.observe_retries: the first retries of a queue, due or not, by due time.
+-- pgbatch.observe_retries: the first retries of a queue that are due, and the next one, by due time.
 --
 -- Parameters:  start  none is due before it
 CREATE FUNCTION pgbatch.observe_retries(queue text, at_most int, start timestamptz) RETURNS jsonb
@@ -125,9 +125,16 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN (
         SELECT coalesce(jsonb_agg(pgbatch.observe_retry(t) ORDER BY t.due_at, t.batch_id, t.first_item), '[]')
-        FROM (SELECT t.* FROM pgbatch.retry t
-              WHERE t.queue = observe_retries.queue AND t.due_at >= observe_retries.start
-              ORDER BY t.due_at LIMIT at_most) t);
+        FROM (
+            (SELECT t.* FROM pgbatch.retry t
+             WHERE t.queue = observe_retries.queue AND t.due_at >= observe_retries.start
+                 AND t.due_at <= statement_timestamp()
+             ORDER BY t.due_at LIMIT at_most)
+            UNION ALL
+            (SELECT t.* FROM pgbatch.retry t
+             WHERE t.queue = observe_retries.queue AND t.due_at >= observe_retries.start
+                 AND t.due_at > statement_timestamp()
+             ORDER BY t.due_at LIMIT 1)) t);
 END
 $$;
 

@@ -33,7 +33,8 @@ END
 $$;
 COMMENT ON FUNCTION pgbatch.finish_runs IS 'Dispatcher: writes the ends of runs; returns the batches that ended, as JSON';
 
--- pgbatch.end_runs: writes the ends of runs and the retries of their items.
+-- pgbatch.end_runs: writes the ends of runs and the retries of their items. Each row is found by its key, whatever the plan:
+-- hence ANY and LIMIT, see observe().
 --
 -- Parameters:  outcomes  as for finish_runs()
 --              live      the runs of it that have not ended; the caller has locked them and their batches
@@ -60,10 +61,12 @@ BEGIN
                     THEN 'retrying'
                 ELSE 'failed' END AS fate
         FROM outcome o
-        JOIN pgbatch.run r ON r.id = o.run
-        JOIN pgbatch.batch b ON b.id = r.batch_id
+        JOIN pgbatch.run r ON r.id = o.run AND r.id = ANY (live)
+        CROSS JOIN LATERAL (
+            SELECT b.key, b.cancel_requested_at FROM pgbatch.batch b WHERE b.id = r.batch_id LIMIT 1) b
         CROSS JOIN LATERAL generate_series(r.first_item, r.last_item) n (item_no)
-        LEFT JOIN pgbatch.report p ON p.run_id = r.id AND p.item_no = n.item_no
+        LEFT JOIN LATERAL (
+            SELECT p.state, p.retry FROM pgbatch.report p WHERE p.run_id = r.id AND p.item_no = n.item_no LIMIT 1) p ON true
         CROSS JOIN LATERAL (
             SELECT (coalesce(o.disrupted, false) AND p.state IS NULL AND r.disruptions < disruptions_max)::int AS given) g
     ), retry AS (
@@ -84,6 +87,6 @@ BEGIN
     JOIN (SELECT f.run_id, count(*) FILTER (WHERE f.fate = 'succeeded') AS succeeded,
               count(*) FILTER (WHERE f.fate = 'failed') AS failed
           FROM fate f GROUP BY f.run_id) f ON f.run_id = o.run
-    WHERE r.id = o.run;
+    WHERE r.id = o.run AND r.id = ANY (live);
 END
 $$;

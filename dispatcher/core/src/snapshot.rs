@@ -83,7 +83,7 @@ pub struct Queue {
     pub keep_failed: u32,
     /// The first open batches that have items never claimed: by batch priority, highest first, then by id.
     pub fresh: Vec<FreshBatch>,
-    /// Retries, due or not: by due time.
+    /// The first retries that are due and the next one; with `max_per_key`, the first of each key, due or not. By due time.
     pub retries: Vec<Retry>,
 }
 
