@@ -51,13 +51,35 @@ BEGIN
         SELECT DISTINCT a.id FROM pgbatch.batch w CROSS JOIN LATERAL unnest(w.after) a (id)
         WHERE w.state = 'waiting' AND w.after IS NOT NULL AND a.id = ANY (expired));
     UPDATE pgbatch.batch b SET expires_at = now() + interval '1 h' WHERE b.id = ANY (wanted);
-    WITH ended AS (
+    WITH gone AS (
+        DELETE FROM pgbatch.batch b WHERE b.id = ANY (expired) AND b.id <> ALL (wanted) RETURNING b.id, b.items
+    )
+    INSERT INTO pgbatch.pruning (batch_id, items) SELECT g.id, g.items FROM gone g;
+END
+$$;
+
+-- pgbatch.prune_items: deletes a range of the items of a deleted batch, with the runs that begin in it and all of theirs.
+--
+-- By numbers and not by "the next ones there are": those would be looked for among all that died before.
+--
+-- Parameters:  batch_id  which batch
+--              first_item, last_item  the range
+-- Writes:      item, run, report, retry
+CREATE FUNCTION pgbatch.prune_items(batch_id bigint, first_item int, last_item int) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    attempts CONSTANT int[] := ARRAY(SELECT generate_series(1, (
+        SELECT r.attempt FROM pgbatch.run r WHERE r.batch_id = prune_items.batch_id ORDER BY r.attempt DESC LIMIT 1)));
+    gone     bigint[];
+BEGIN
+    WITH deleted AS (
         DELETE FROM pgbatch.run r
         WHERE r.batch_id = prune_items.batch_id AND r.attempt = ANY (attempts)
             AND r.first_item BETWEEN prune_items.first_item AND prune_items.last_item
         RETURNING r.id
     )
-    SELECT array_agg(e.id) INTO gone FROM ended e;
+    SELECT array_agg(d.id) INTO gone FROM deleted d;
     DELETE FROM pgbatch.report p WHERE p.run_id = ANY (gone);
     DELETE FROM pgbatch.retry t
     WHERE t.batch_id = prune_items.batch_id AND t.first_item BETWEEN prune_items.first_item AND prune_items.last_item;
