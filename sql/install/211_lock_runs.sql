@@ -10,14 +10,15 @@ DECLARE
     locked bigint[];
     other  bigint;
 BEGIN
-    locked := ARRAY(SELECT r.id FROM pgbatch.run r WHERE r.id = ANY (ids) AND r.state IN ('starting', 'running')
+    -- finished_at, not state: by that the index of live runs would serve too, and a plan may read all of it.
+    locked := ARRAY(SELECT r.id FROM pgbatch.run r WHERE r.id = ANY (ids) AND r.finished_at IS NULL
         ORDER BY r.id FOR UPDATE SKIP LOCKED);
     FOR other IN
         SELECT r.id FROM pgbatch.run r
-        WHERE r.id = ANY (ids) AND r.id <> ALL (locked) AND r.state IN ('starting', 'running') ORDER BY r.id
+        WHERE r.id = ANY (ids) AND r.id <> ALL (locked) AND r.finished_at IS NULL ORDER BY r.id
     LOOP
         BEGIN
-            PERFORM FROM pgbatch.run r WHERE r.id = other AND r.state IN ('starting', 'running') FOR UPDATE;
+            PERFORM FROM pgbatch.run r WHERE r.id = other AND r.finished_at IS NULL FOR UPDATE;
             locked := CASE WHEN FOUND THEN locked || other ELSE locked END;
         EXCEPTION WHEN lock_not_available THEN
             CONTINUE;
@@ -38,7 +39,10 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN (
-        SELECT ARRAY(SELECT r.id FROM pgbatch.run r WHERE r.id = ANY (ids) AND r.state = 'starting'
-            ORDER BY r.id FOR NO KEY UPDATE SKIP LOCKED));
+        -- In two steps, for the same reason as above; those that have started or ended are locked too, which hurts nobody.
+        SELECT ARRAY(SELECT r.id FROM (
+                SELECT r.id, r.state FROM pgbatch.run r WHERE r.id = ANY (ids)
+                ORDER BY r.id OFFSET 0 FOR NO KEY UPDATE SKIP LOCKED) r
+            WHERE r.state = 'starting'));
 END
 $$;

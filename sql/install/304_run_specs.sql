@@ -23,7 +23,7 @@ BEGIN
             'items_per_run', q.items_per_run)
         FROM pgbatch.run r
         JOIN pgbatch.queue q ON q.name = r.queue
-        WHERE r.id = run_spec.run_id AND r.state IN ('starting', 'running'));
+        WHERE r.id = run_spec.run_id AND r.finished_at IS NULL);
 END
 $$;
 

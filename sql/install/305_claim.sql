@@ -10,7 +10,7 @@
 -- Writes:      run, batch, retry
 CREATE FUNCTION pgbatch.claim(epoch bigint, claims jsonb) RETURNS SETOF jsonb
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     locked bigint[];
     c      record;

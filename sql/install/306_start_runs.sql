@@ -7,7 +7,7 @@
 -- Writes:      run
 CREATE FUNCTION pgbatch.start_runs(epoch bigint, started jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     free bigint[];
 BEGIN

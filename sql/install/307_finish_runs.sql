@@ -13,7 +13,7 @@
 -- Writes:      run, retry, batch
 CREATE FUNCTION pgbatch.finish_runs(epoch bigint, outcomes jsonb) RETURNS SETOF jsonb
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     runs CONSTANT bigint[] := ARRAY(SELECT o.run FROM jsonb_to_recordset(outcomes) o (run bigint));
     locked bigint[];
@@ -25,9 +25,11 @@ BEGIN
             'succeeded, failed, timed_out, lost or cancelled.');
     END IF;
     locked := pgbatch.lock_batches(ARRAY(
-        SELECT DISTINCT r.batch_id FROM pgbatch.run r WHERE r.id = ANY (runs) AND r.state IN ('starting', 'running')), true);
+        SELECT DISTINCT r.batch_id FROM pgbatch.run r WHERE r.id = ANY (runs) AND r.finished_at IS NULL), true);
     PERFORM pgbatch.end_runs(outcomes, pgbatch.lock_runs(ARRAY(
-        SELECT r.id FROM pgbatch.run r WHERE r.id = ANY (runs) AND r.batch_id = ANY (locked))));
+        -- OFFSET: else a plan may also read all runs of these batches, by the index that has them.
+        SELECT r.id FROM (SELECT r.id, r.batch_id FROM pgbatch.run r WHERE r.id = ANY (runs) OFFSET 0) r
+        WHERE r.batch_id = ANY (locked))));
     RETURN QUERY SELECT pgbatch.close_batches(locked);
 END
 $$;

@@ -8,7 +8,7 @@
 -- Writes:      run
 CREATE FUNCTION pgbatch.note_runs(epoch bigint, notes jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     free bigint[];
 BEGIN

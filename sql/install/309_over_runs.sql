@@ -7,7 +7,7 @@
 -- Errors:      55000 if another dispatcher leads
 CREATE FUNCTION pgbatch.over_runs(epoch bigint, run_ids bigint[]) RETURNS SETOF bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_custom_plan AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pgbatch.installation i WHERE i.epoch = over_runs.epoch) THEN
         PERFORM pgbatch.reject_epoch(epoch);

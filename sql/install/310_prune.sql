@@ -7,7 +7,7 @@
 -- Writes:      batch, pruning, item, run, report, retry
 CREATE FUNCTION pgbatch.prune(epoch bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     room int := 10000;
     p    pgbatch.pruning;

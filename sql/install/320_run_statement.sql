@@ -10,7 +10,7 @@ DECLARE
     r pgbatch.run;
 BEGIN
     SELECT found.* INTO r FROM pgbatch.run found
-    WHERE found.id = check_run.run_id AND found.token::text = check_run.token AND found.state IN ('starting', 'running')
+    WHERE found.id = check_run.run_id AND found.token::text = check_run.token AND found.finished_at IS NULL
     FOR KEY SHARE;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
