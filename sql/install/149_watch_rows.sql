@@ -26,7 +26,6 @@ DECLARE
     owner   CONSTANT pg_catalog.name := (SELECT pg_catalog.pg_get_userbyid(c.relowner) FROM pg_catalog.pg_class c
         WHERE c.oid OPERATOR(pg_catalog.=) 'pgbatch.trigger'::pg_catalog.regclass);
     view    pg_catalog.text;
-    problem pg_catalog.text;
 BEGIN
     IF current_user OPERATOR(pg_catalog.<>) owner THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
@@ -35,14 +34,7 @@ BEGIN
                 'The query runs with his rights. SET ROLE %I, if you may; or use pgbatch.enqueue_on_insert().', owner);
     END IF;
     view := pgbatch.prepare_watch(name, queue, query);
-    BEGIN
-        EXECUTE pg_catalog.format('CREATE VIEW pgbatch.%I AS %s', view, query);
-    EXCEPTION WHEN syntax_error_or_access_rule_violation OR feature_not_supported OR data_exception OR invalid_schema_name THEN
-        GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT;
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = pg_catalog.format('query is invalid: %s', problem),
-            HINT = 'Give a SELECT whose columns have names; the first one is the key.';
-    END;
+    PERFORM pgbatch.create_query_view(view, query, 'Give a SELECT whose columns have names; the first one is the key.');
     PERFORM pgbatch.register_watch(name, queue, view);
 END
 $$;
