@@ -1,6 +1,6 @@
 //! A client for setting up tests: topics, records, transactions, offsets, rights. The broker's own tools take a second each.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
@@ -334,6 +334,8 @@ fn check(what: &str, code: i16) -> Result<(), Failed> {
 }
 
 fn batch(records: i32, transaction: Option<&Transaction>) -> Result<Bytes, Failed> {
+    // Not of long ago: the broker's retention would delete them, at its next round.
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
     let record = |number: i32| Record {
         transactional: transaction.is_some(),
         control: false,
@@ -345,7 +347,7 @@ fn batch(records: i32, transaction: Option<&Transaction>) -> Result<Bytes, Faile
         offset: i64::from(number),
         // Of one batch, whose first one has none (-1) outside of a transaction.
         sequence: transaction.map_or(-1, |t| t.sequence) + number,
-        timestamp: 0,
+        timestamp: now,
         key: Some(Bytes::from(number.to_string())),
         value: Some(Bytes::from_static(b"a record")),
         headers: Default::default(),
