@@ -21,7 +21,7 @@ pub(crate) async fn backlog(server: &Server, settings: &Settings) -> Result<Repo
     let (empty, _) = with_queue(server, ", max_parallel => 1000").await?;
     let (full, _) = with_queue(server, ", max_parallel => 1000").await?;
     let filled = Instant::now();
-    fill(&full, pending).await?;
+    fill(&full, pending, "sql => 'SELECT 1'").await?;
     let filled = filled.elapsed().as_secs();
 
     let names = ["nothing pending".to_owned(), format!("{pending} items pending")];
@@ -64,13 +64,12 @@ pub(crate) async fn backlog(server: &Server, settings: &Settings) -> Result<Repo
     Ok(report)
 }
 
-/// Enqueues one item and copies its row; claims one run, which is all that the queue may have.
-async fn fill(database: &Database, pending: i64) -> Result<(), Failed> {
+/// Enqueues one item and copies its row; claims one run, which is all that the queue may have. `work` is what it runs, as
+/// an argument of create_queue().
+pub(crate) async fn fill(database: &Database, pending: i64, work: &str) -> Result<(), Failed> {
     let client = connect(database).await?;
     client
-        .batch_execute(&format!(
-            "SELECT pgbatch.create_queue('{BEHIND}', sql => 'SELECT 1', max_parallel => 1)"
-        ))
+        .batch_execute(&format!("SELECT pgbatch.create_queue('{BEHIND}', {work}, max_parallel => 1)"))
         .await?;
     let (id, columns) = bare::sample(&client, BEHIND).await?;
     let session = Session::lead(database).await?;

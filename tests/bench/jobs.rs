@@ -1,9 +1,7 @@
 //! Insert to Job created, one at a time, beside a bare POST of the same Job in the same run.
 //!
-//! The Jobs are suspended, so that no pod of an earlier one takes the processors from a later one. "Created" is the
-//! moment at which the API server had answered the POST, by its audit log; the clocks are one machine's.
+//! "Created" is the moment at which the API server had answered the POST, by its audit log; the clocks are one machine's.
 
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::time::{Duration, Instant};
 
 use e2e::cluster::Cluster;
@@ -11,9 +9,9 @@ use e2e::wait::until;
 use e2e::world::World;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{Api, ObjectMeta, PostParams};
-use serde_json::{Value, json};
+use kube::api::{Api, PostParams};
 
+use crate::api_server::{Audit, bare, client, suspended};
 use crate::figures::{Bar, Report, Side, quantile};
 use crate::rig::Failed;
 use crate::settings::Settings;
@@ -27,11 +25,9 @@ pub(crate) async fn jobs(settings: &Settings) -> Result<Report, Failed> {
     let world = World::on_cluster("bench", &cluster).await?;
     let flag = format!("--namespace={}", namespace.name);
     let _dispatcher = world.kubernetes_dispatcher(&cluster, &[&flag])?;
-    let template = json!({"spec": {"suspend": true, "template": {"spec": {"containers": [
-        {"name": "main", "image": "pgbatch/tool:dev", "command": ["/bin/true"]}]}}}});
     world
         .client
-        .execute("SELECT pgbatch.create_queue('bench', $1, max_parallel => 10000)", &[&template])
+        .execute("SELECT pgbatch.create_queue('bench', $1, max_parallel => 10000)", &[&suspended()])
         .await?;
     let jobs: Api<Job> = Api::namespaced(client(&cluster).await?, &namespace.name);
 
@@ -46,9 +42,9 @@ pub(crate) async fn jobs(settings: &Settings) -> Result<Report, Failed> {
     for round in 0..=settings.rounds {
         let (mut inserts, mut posts) = (vec![], vec![]);
         for number in 0..JOBS {
-            let (inserted, job) = insert(&world, &cluster, &jobs).await?;
+            let (inserted, job) = insert(&world, &cluster, &jobs, &namespace.name).await?;
             inserts.push(inserted.as_secs_f64() * 1e3);
-            posts.push(post(&jobs, job, round * JOBS + number).await?.as_secs_f64() * 1e3);
+            posts.push(post(&jobs, &job, round * JOBS + number).await?.as_secs_f64() * 1e3);
         }
         if round > 0 {
             let figures = [(&inserts, 0.5), (&posts, 0.5), (&inserts, 0.99), (&posts, 0.99)];
@@ -66,16 +62,14 @@ pub(crate) async fn jobs(settings: &Settings) -> Result<Report, Failed> {
     Ok(report)
 }
 
-async fn client(cluster: &Cluster) -> Result<kube::Client, Failed> {
-    let file = kube::config::Kubeconfig::read_from(cluster.kubeconfig())?;
-    let config =
-        kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await?;
-    Ok(kube::Client::try_from(config)?)
-}
-
 /// One enqueue, until its Job is created. Returns the time, and the Job as the server has it.
-async fn insert(world: &World, cluster: &Cluster, jobs: &Api<Job>) -> Result<(Duration, Job), Failed> {
-    let logged = std::fs::metadata(cluster.audit_log())?.len();
+async fn insert(
+    world: &World,
+    cluster: &Cluster,
+    jobs: &Api<Job>,
+    namespace: &str,
+) -> Result<(Duration, Job), Failed> {
+    let audit = Audit::begin(cluster)?;
     let started = Timestamp::now();
     let batch: i64 =
         world.client.query_one("SELECT pgbatch.enqueue('bench', '{\"n\": 1}')", &[]).await?.get(0);
@@ -85,36 +79,16 @@ async fn insert(world: &World, cluster: &Cluster, jobs: &Api<Job>) -> Result<(Du
     })
     .await;
     let name = format!("bench-{run}");
-    let created =
-        until("the record of the POST", Duration::from_secs(10), async || created_at(cluster, &name, logged))
-            .await;
+    let created = until("the record of the POST", Duration::from_secs(10), async || {
+        audit.created(namespace).ok()?.remove(&name)
+    })
+    .await;
     Ok((created.duration_since(started).try_into()?, jobs.get(&name).await?))
 }
 
-/// When the API server had answered the POST of this Job, by its log from byte `from` on.
-fn created_at(cluster: &Cluster, name: &str, from: u64) -> Option<Timestamp> {
-    let mut log = std::fs::File::open(cluster.audit_log()).ok()?;
-    log.seek(SeekFrom::Start(from)).ok()?;
-    BufReader::new(log)
-        .lines()
-        .map_while(Result::ok)
-        .filter(|l| l.contains(name) && l.contains("\"create\""))
-        .filter_map(|l| serde_json::from_str::<Value>(&l).ok())
-        .filter(|e| e["stage"] == "ResponseComplete" && e["objectRef"]["resource"] == "jobs")
-        .filter(|e| e["objectRef"]["name"] == name || e["responseObject"]["metadata"]["name"] == name)
-        .find_map(|e| e["stageTimestamp"].as_str()?.parse().ok())
-}
-
 /// The same Job under another name, posted with nothing around it.
-async fn post(jobs: &Api<Job>, job: Job, round: usize) -> Result<Duration, Failed> {
-    let mut spec = job.spec.unwrap_or_default();
-    // What the server filled in for the first one is made anew for the second.
-    spec.selector = None;
-    if let Some(metadata) = &mut spec.template.metadata {
-        metadata.labels = None;
-    }
-    let name = Some(format!("bare-{round}"));
-    let bare = Job { metadata: ObjectMeta { name, ..ObjectMeta::default() }, spec: Some(spec), status: None };
+async fn post(jobs: &Api<Job>, job: &Job, number: usize) -> Result<Duration, Failed> {
+    let bare = bare(job, format!("bare-{number}"));
     let started = Instant::now();
     jobs.create(&PostParams::default(), &bare).await?;
     Ok(started.elapsed())

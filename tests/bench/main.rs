@@ -6,24 +6,31 @@
 //! Every ratio is of two sides that did the same durable work, one right after the other. Absolute figures are of the
 //! machine; do not compare them with others'.
 
+mod api_server;
 mod backlog;
 mod bare;
 mod bulk;
+mod burst;
 mod claimer;
 mod drain;
 mod enqueue;
 mod figures;
 mod hold;
+mod idle;
 mod jobs;
+mod kafka;
+mod keda;
 mod latency;
 mod open;
 mod output;
 mod peers;
 mod pgbench;
 mod plot;
+mod ranges;
 mod rig;
 mod settings;
 mod stream;
+mod takeover;
 
 use std::io::{Write, stdout};
 
@@ -32,14 +39,20 @@ use rig::Failed;
 use settings::Settings;
 
 /// The benches, in the order of the table.
-pub(crate) const BENCHES: [&str; 9] =
-    ["enqueue", "wal", "bulk", "hold", "latency", "backlog", "open", "drain", "jobs"];
+pub(crate) const BENCHES: [&str; 15] = [
+    "enqueue", "wal", "bulk", "ranges", "hold", "latency", "backlog", "open", "drain", "jobs", "burst",
+    "keda", "kafka", "idle", "takeover",
+];
+
+/// Those that `all` leaves out: minutes and gigabytes, for a figure that does not change.
+const BY_HAND: [&str; 1] = ["ranges"];
 
 #[tokio::main]
 async fn main() -> Result<(), Failed> {
     let settings = Settings::read()?;
-    let chosen: Vec<&str> =
-        BENCHES.into_iter().filter(|bench| settings.what == "all" || settings.what == *bench).collect();
+    let is_chosen =
+        |bench: &&str| settings.what == *bench || settings.what == "all" && !BY_HAND.contains(bench);
+    let chosen: Vec<&str> = BENCHES.into_iter().filter(is_chosen).collect();
     if chosen.is_empty() {
         return Err(format!("WHAT={}: there are all, {}", settings.what, BENCHES.join(", ")).into());
     }
@@ -59,18 +72,26 @@ async fn main() -> Result<(), Failed> {
 
 /// Runs one, on a server of its own.
 async fn run(bench: &str, settings: &Settings) -> Result<Report, Failed> {
-    if bench == "jobs" {
-        return jobs::jobs(settings).await;
+    // Their server is in the cluster's network.
+    match bench {
+        "jobs" => return jobs::jobs(settings).await,
+        "burst" => return burst::burst(settings).await,
+        "keda" => return keda::keda(settings).await,
+        "kafka" => return kafka::kafka(settings).await,
+        "idle" => return idle::idle(settings).await,
+        _ => {}
     }
     let server = rig::start()?;
     match bench {
         "enqueue" => enqueue::enqueue(&server, settings).await,
         "wal" => enqueue::wal(&server, settings).await,
         "bulk" => bulk::bulk(&server, settings).await,
+        "ranges" => ranges::ranges(&server, settings).await,
         "hold" => hold::hold(&server, settings).await,
         "latency" => latency::latency(&server, settings).await,
         "backlog" => backlog::backlog(&server, settings).await,
         "open" => open::open(&server, settings).await,
+        "takeover" => takeover::takeover(&server, settings).await,
         _ => drain::drain(&server, settings).await,
     }
 }

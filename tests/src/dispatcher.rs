@@ -63,6 +63,12 @@ impl Dispatcher {
         Ok(Self { child, log })
     }
 
+    /// The number of its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL, in the middle of whatever it does.
     ///
     /// # Errors

@@ -111,14 +111,23 @@ impl KafkaClient {
     /// Asks for the end of its log, until that is not refused.
     async fn await_leader(&mut self, name: &str, partition: i32) {
         until(&format!("partition {partition} of {name} to have a leader"), SOON, async || {
-            let asked = ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(-1);
-            let asked = ListOffsetsTopic::default().with_name(topic(name)).with_partitions(vec![asked]);
-            let request =
-                ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![asked]);
-            let answer = self.call(&request, 7).await.ok()?;
-            (answer.topics[0].partitions[0].error_code == 0).then_some(())
+            self.end_of_log(name, partition).await.ok().map(drop)
         })
         .await;
+    }
+
+    /// The offset behind the last record of a partition.
+    ///
+    /// # Errors
+    /// The broker's.
+    pub async fn end_of_log(&mut self, name: &str, partition: i32) -> Result<i64, Failed> {
+        let asked = ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(-1);
+        let asked = ListOffsetsTopic::default().with_name(topic(name)).with_partitions(vec![asked]);
+        let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![asked]);
+        let answer = self.call(&request, 7).await?;
+        let told = &answer.topics[0].partitions[0];
+        check("ListOffsets", told.error_code)?;
+        Ok(told.offset)
     }
 
     /// Deletes a topic.
