@@ -13,7 +13,7 @@ TARGET := x86_64-unknown-linux-gnu
 
 .PHONY: help tools build dispatcher extension install demo test test-core test-sql test-pg18 test-process test-cli test-kafka test-cluster \
 	test-faults test-faults-short \
-	bench lint simulate cluster cluster-down kafka kafka-down images
+	bench lint simulate cluster cluster-down kafka kafka-down images image-spring-batch
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -74,7 +74,7 @@ test-kafka: build ## Triggers on topics of a real Kafka broker: a minute
 	@tests/kafka/install.sh
 	cargo test -p e2e --test kafka
 
-test-cluster: build cluster images ## The whole path on the real cluster
+test-cluster: build cluster images image-spring-batch ## The whole path on the real cluster
 	@deploy/helm/tool.sh >/dev/null
 	PGBATCH_TEST_KUBECONFIG=$(CURDIR)/target/cluster/kubeconfig cargo test -p pgbatch-dispatcher --test kubernetes
 	cargo test -p e2e --test cluster -- --test-threads=1
@@ -117,3 +117,6 @@ kafka-down: ## Stop it
 
 images: dispatcher ## Image tarballs under target/images, loaded into the cluster if it is up
 	@deploy/images/build.sh
+
+image-spring-batch: ## That of deploy/examples/spring-batch, by Maven
+	@deploy/images/build.sh spring-batch
