@@ -1,7 +1,8 @@
 # Facts and helpers shared by the scripts in this folder; to be sourced, never run.
 # shellcheck shell=bash disable=SC2034
 # A broker is a folder: its settings, certificates, data and log. PGBATCH_KAFKA_DIR names another one than target/kafka,
-# and PGBATCH_KAFKA_PORTS its five ports: a second broker beside the first. The jars serve all of them.
+# and PGBATCH_KAFKA_PORTS its five ports: a second broker beside the first; PGBATCH_KAFKA_ADDRESS is where it listens.
+# The jars serve all of them.
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPO=$(cd "$HERE/../.." && pwd)
@@ -9,6 +10,7 @@ K=${PGBATCH_KAFKA_DIR:-$REPO/target/kafka}
 # Of these dependencies, so that others are not mixed in.
 LIBS=$REPO/target/kafka/libs-$(sha256sum "$HERE/pom.xml" | cut -c1-8)
 read -r PLAIN TLS SASL_TLS SASL CONTROLLER <<<"${PGBATCH_KAFKA_PORTS:-29092 29093 29094 29095 29096}"
+ADDRESS=${PGBATCH_KAFKA_ADDRESS:-127.0.0.1}
 JAVA=(java -Xms64m -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+PerfDisableSharedMem
     "-Dlog4j2.configurationFile=$HERE/log4j2.properties" -cp "$LIBS/*")
 
@@ -39,7 +41,7 @@ prepare() {
     rm -rf "$K/data" "$K/certs"
     mkdir -p "$K/data"
     certificates
-    sed -e "s#@DIR@#$K#g; s#@PLAIN@#$PLAIN#g; s#@TLS@#$TLS#g; s#@SASL_TLS@#$SASL_TLS#g; s#@SASL@#$SASL#g" \
+    sed -e "s#@DIR@#$K#g; s#@ADDRESS@#$ADDRESS#g; s#@PLAIN@#$PLAIN#g; s#@TLS@#$TLS#g; s#@SASL_TLS@#$SASL_TLS#g; s#@SASL@#$SASL#g" \
         -e "s#@CONTROLLER@#$CONTROLLER#g" "$HERE/server.properties" >"$K/run.properties"
     "${JAVA[@]}" kafka.tools.StorageTool format --config "$K/run.properties" --cluster-id AAAAAAAAAAAAAAAAAAAAAA \
         --add-scram 'SCRAM-SHA-256=[name=admin,password=admin-secret]' \
@@ -49,7 +51,7 @@ prepare() {
         { tail "$K/format.log" >&2; die "formatting failed"; }
 }
 
-listens() { (exec 3<>"/dev/tcp/127.0.0.1/$PLAIN") 2>/dev/null; }
+listens() { (exec 3<>"/dev/tcp/$ADDRESS/$PLAIN") 2>/dev/null; }
 
 # The broker's process: the recorded one, if it is still the broker of this folder and not another one of its number.
 pid() {

@@ -7,13 +7,14 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 pub use client::{Allowed, Failed, KafkaClient, Transaction};
 
-use crate::network::free_port;
+use crate::cluster::Cluster;
+use crate::network::{command_in, free_port};
 use crate::repository;
 
 static STARTED: AtomicU32 = AtomicU32::new(0);
@@ -23,6 +24,7 @@ static STARTED: AtomicU32 = AtomicU32::new(0);
 pub struct Broker {
     orders: Mutex<Orders>,
     dir: PathBuf,
+    address: IpAddr,
     ports: [u16; 5],
 }
 
@@ -51,15 +53,28 @@ impl Broker {
     /// # Errors
     /// Its jars are missing (`make kafka` gets them), or it does not start.
     pub fn start() -> io::Result<Self> {
+        Self::at(None, IpAddr::from([127, 0, 0, 1]))
+    }
+
+    /// Starts a broker of the test's own in the cluster's network, so that pods reach it.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub fn in_cluster(cluster: &Cluster) -> io::Result<Self> {
+        Self::at(Some(cluster.netns()), cluster.node_ip().parse().map_err(io::Error::other)?)
+    }
+
+    fn at(netns: Option<&str>, address: IpAddr) -> io::Result<Self> {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let dir = repository().join("target/kafka").join(format!("test-{}-{number}", std::process::id()));
         let mut ports = [0; 5];
         for port in &mut ports {
-            *port = free_port(None, IpAddr::from([127, 0, 0, 1]))?;
+            *port = free_port(netns, address)?;
         }
         let words: Vec<String> = ports.iter().map(u16::to_string).collect();
-        let mut shell = Command::new(repository().join("tests/kafka/serve.sh"))
+        let mut shell = command_in(netns, repository().join("tests/kafka/serve.sh"))
             .env("PGBATCH_KAFKA_DIR", &dir)
+            .env("PGBATCH_KAFKA_ADDRESS", address.to_string())
             .env("PGBATCH_KAFKA_PORTS", words.join(" "))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -69,7 +84,7 @@ impl Broker {
         let input = shell.stdin.take();
         let answers = shell.stdout.take().ok_or_else(|| io::Error::other("the broker has no output"))?;
         let orders = Orders { shell, input, answers: BufReader::new(answers) };
-        let broker = Self { orders: Mutex::new(orders), dir, ports };
+        let broker = Self { orders: Mutex::new(orders), dir, address, ports };
         broker.order("start")?;
         Ok(broker)
     }
@@ -124,7 +139,7 @@ impl Broker {
     }
 
     fn listener(&self, number: usize) -> String {
-        format!("127.0.0.1:{}", self.ports[number])
+        format!("{}:{}", self.address, self.ports[number])
     }
 
     /// The folder of `ca.crt`, `client.crt`, `client.key`, and `client-encrypted.key` with the password key-secret.
