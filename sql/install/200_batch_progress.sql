@@ -11,7 +11,7 @@ CROSS JOIN LATERAL (
         coalesce(sum(r.failed), 0)::int AS failed
     FROM pgbatch.run r WHERE r.batch_id = b.id) r
 CROSS JOIN LATERAL (
-    SELECT count(*)::int AS reported
+    SELECT coalesce(sum(p.last_item - p.first_item + 1), 0)::int AS reported
     FROM pgbatch.run r JOIN pgbatch.report p ON p.run_id = r.id
     WHERE r.batch_id = b.id AND r.state IN ('starting', 'running') AND p.state = 'succeeded') p
 CROSS JOIN LATERAL (

@@ -26,7 +26,10 @@ LEFT JOIN LATERAL (
         ORDER BY r.first_item DESC LIMIT 1) r
     WHERE r.last_item >= i.item_no
     ORDER BY r.attempt DESC LIMIT 1) r ON true
-LEFT JOIN pgbatch.report p ON p.run_id = r.id AND p.item_no = i.item_no
+LEFT JOIN LATERAL (
+    SELECT p.* FROM pgbatch.report p
+    WHERE p.run_id = r.id AND p.last_item >= i.item_no
+    ORDER BY p.last_item LIMIT 1) p ON p.first_item <= i.item_no
 LEFT JOIN LATERAL (
     SELECT t.last_item FROM pgbatch.retry t
     WHERE t.batch_id = i.batch_id AND t.first_item <= i.item_no

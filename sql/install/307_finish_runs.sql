@@ -54,8 +54,10 @@ BEGIN
         WHERE o.run = ANY (live)
         ORDER BY o.run
     ), fate AS MATERIALIZED (
+        -- Of ranges, as they were reported, and of what lies between them.
         SELECT r.id AS run_id, r.batch_id, r.queue, b.key, r.attempt, r.max_attempt + g.given AS max_attempt,
-            r.disruptions + g.given AS disruptions, o.retry_in_ms, n.item_no,
+            r.disruptions + g.given AS disruptions, o.retry_in_ms, p.first_item, p.last_item,
+            p.last_item - p.first_item + 1 AS items,
             CASE
                 WHEN coalesce(p.state, o.state) = 'succeeded' THEN 'succeeded'
                 WHEN p.state IS NULL AND o.state = 'cancelled' THEN 'cancelled'
@@ -66,18 +68,25 @@ BEGIN
         JOIN pgbatch.run r ON r.id = o.run AND r.id = ANY (live)
         CROSS JOIN LATERAL (
             SELECT b.key, b.cancel_requested_at FROM pgbatch.batch b WHERE b.id = r.batch_id LIMIT 1) b
-        CROSS JOIN LATERAL generate_series(r.first_item, r.last_item) n (item_no)
-        LEFT JOIN LATERAL (
-            SELECT p.state, p.retry FROM pgbatch.report p WHERE p.run_id = r.id AND p.item_no = n.item_no LIMIT 1) p ON true
+        CROSS JOIN LATERAL (
+            SELECT p.first_item, p.last_item, p.state, p.retry FROM pgbatch.report p WHERE p.run_id = r.id
+            UNION ALL
+            SELECT n.first_item, n.last_item, NULL, NULL
+            FROM (SELECT coalesce(lag(p.last_item) OVER (ORDER BY p.last_item), r.first_item - 1) + 1 AS first_item,
+                      p.first_item - 1 AS last_item
+                  FROM (SELECT p.first_item, p.last_item FROM pgbatch.report p WHERE p.run_id = r.id
+                        UNION ALL
+                        SELECT r.last_item + 1, r.last_item + 1) p) n
+            WHERE n.first_item <= n.last_item) p
         CROSS JOIN LATERAL (
             SELECT (coalesce(o.disrupted, false) AND p.state IS NULL AND r.disruptions < disruptions_max)::int AS given) g
     ), retry AS (
         INSERT INTO pgbatch.retry (batch_id, queue, first_item, last_item, attempt, max_attempt, disruptions, key,
             due_at)
-        SELECT f.batch_id, f.queue, min(f.item_no), max(f.item_no), f.attempt + 1, f.max_attempt, f.disruptions, f.key,
+        SELECT f.batch_id, f.queue, min(f.first_item), max(f.last_item), f.attempt + 1, f.max_attempt, f.disruptions, f.key,
             now() + f.retry_in_ms * interval '1 ms'
         FROM (SELECT f.*,
-                  f.item_no - row_number() OVER (PARTITION BY f.run_id, f.disruptions ORDER BY f.item_no) AS island
+                  f.last_item - sum(f.items) OVER (PARTITION BY f.run_id, f.disruptions ORDER BY f.first_item) AS island
               FROM fate f WHERE f.fate = 'retrying') f
         GROUP BY f.run_id, f.island, f.batch_id, f.queue, f.key, f.attempt, f.max_attempt, f.disruptions, f.retry_in_ms
     )
@@ -86,8 +95,8 @@ BEGIN
         exit_code = o.exit_code, disrupted = coalesce(o.disrupted, false), reason = o.reason, message = left(o.message, 4096), result = o.result,
         succeeded = f.succeeded, failed = f.failed
     FROM outcome o
-    JOIN (SELECT f.run_id, count(*) FILTER (WHERE f.fate = 'succeeded') AS succeeded,
-              count(*) FILTER (WHERE f.fate = 'failed') AS failed
+    JOIN (SELECT f.run_id, coalesce(sum(f.items) FILTER (WHERE f.fate = 'succeeded'), 0) AS succeeded,
+              coalesce(sum(f.items) FILTER (WHERE f.fate = 'failed'), 0) AS failed
           FROM fate f GROUP BY f.run_id) f ON f.run_id = o.run
     WHERE r.id = o.run AND r.id = ANY (live);
 END

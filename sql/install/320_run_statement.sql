@@ -39,7 +39,7 @@ BEGIN
         FROM pgbatch.queue q
         JOIN pgbatch.stored_item i ON i.batch_id = r.batch_id AND i.item_no BETWEEN r.first_item AND r.last_item
         WHERE q.name = r.queue
-            AND NOT EXISTS (SELECT FROM pgbatch.report p WHERE p.run_id = r.id AND p.item_no = i.item_no)
+            AND NOT pgbatch.is_reported(r.id, i.item_no)
         ORDER BY i.item_no;
 END
 $$;

@@ -2,6 +2,8 @@
 --
 --     while (item = next_item(run, token)) { work(item); complete_item(run, token, item.item_no) }
 --
+-- or, where an item is little work, at_most => 1000 and complete_items().
+--
 -- It costs the same however many items were reported: those beyond the last reported one come first, and what was left
 -- out before it is looked for only when there are no more of these.
 --
@@ -25,7 +27,7 @@ BEGIN
     PERFORM pgbatch.check_number('at_most', next_item.at_most, 1);
     r := pgbatch.check_run(next_item.run_id, next_item.token);
     reported := coalesce((
-        SELECT p.item_no FROM pgbatch.report p WHERE p.run_id = r.id ORDER BY p.item_no DESC LIMIT 1), 0);
+        SELECT p.last_item FROM pgbatch.report p WHERE p.run_id = r.id ORDER BY p.last_item DESC LIMIT 1), 0);
     RETURN QUERY
         SELECT i.item_no, i.item FROM pgbatch.stored_item i
         WHERE i.batch_id = r.batch_id
@@ -38,7 +40,7 @@ BEGIN
         SELECT i.item_no, i.item FROM pgbatch.stored_item i
         WHERE i.batch_id = r.batch_id
             AND i.item_no > greatest(r.first_item - 1, next_item.after_item) AND i.item_no < reported
-            AND NOT EXISTS (SELECT FROM pgbatch.report p WHERE p.run_id = r.id AND p.item_no = i.item_no)
+            AND NOT pgbatch.is_reported(r.id, i.item_no)
         ORDER BY i.item_no LIMIT next_item.at_most;
 END
 $$;

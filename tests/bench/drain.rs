@@ -153,7 +153,7 @@ async fn claim(session: &Session) -> Result<Vec<RunSpec>, Failed> {
 /// The runs of a queue, one after the other; each asks until nothing is left.
 async fn work(client: &Client, queue: &Mutex<VecDeque<RunSpec>>) -> Result<i64, Failed> {
     let fetch = client.prepare("SELECT * FROM pgbatch.next_item($1, $2, 0, $3)").await?;
-    let complete = client.prepare("SELECT pgbatch.complete_item($1, $2, n) FROM unnest($3::int[]) n").await?;
+    let complete = client.prepare("SELECT pgbatch.complete_items($1, $2, $3)").await?;
     let at_most = i32::try_from(CALL)?;
     let mut done = 0;
     loop {

@@ -135,6 +135,10 @@ bad_input! {
     report_with_a_wrong_token: &says("fail_item(r.id, 'x', 1, 'y')") => "55000" "run 1 is over or the token is wrong";
     report_of_another_item: &says("complete_item(r.id, r.token::text, 2)") => "22023" "item_no 2 is not an item of run 1";
     report_otherwise: &says("complete_item(r.id, r.token::text, 1), pgbatch.fail_item(r.id, r.token::text, 1, 'x')") => "55000" "item 1 of run 1 was already reported as succeeded";
+    reports_of_no_items: &says("complete_items(r.id, r.token::text, NULL)") => "22023" "item_nos must not be NULL";
+    reports_of_another_item: &says("complete_items(r.id, r.token::text, '{1,2}')") => "22023" "item_no 2 is not an item of run 1";
+    reports_of_an_unknown_item: &says("complete_items(r.id, r.token::text, '{1,NULL}')") => "22023" "item_no NULL is not an item of run 1";
+    reports_with_too_few_results: &says("complete_items(r.id, r.token::text, '{1,1}', '{NULL}')") => "22023" "results has 1 elements, item_nos 2";
     next_items_none_at_a_time: &says("next_item(r.id, r.token::text, at_most => 0)") => "22023" "at_most must be at least 1, not 0";
     next_items_after_nothing: &says("next_item(r.id, r.token::text, after_item => NULL)") => "22023" "after_item must be at least 0, not NULL";
     batch_ended_by_hand: "SELECT pgbatch.enqueue('q'); UPDATE pgbatch.batch SET finished_at = now()" => "23514" "batch 1: finished_at and expires_at are of an ended batch, and only of that";

@@ -3,6 +3,7 @@
 mod bad_input;
 mod cancel;
 mod claim;
+mod complete_items;
 mod cost;
 mod count_input;
 mod dice;

@@ -95,8 +95,8 @@ async fn it_reads_no_more_when_much_is_reported() -> Tested {
         complete(&client, &run, item).await?;
     }
     let many = format!(
-        "INSERT INTO pgbatch.report (run_id, item_no, state, retry)
-         SELECT {}, i, 'succeeded', false FROM generate_series(11, {}) i",
+        "INSERT INTO pgbatch.report (run_id, first_item, last_item, state, retry)
+         SELECT {}, i, i, 'succeeded', false FROM generate_series(11, {}) i",
         run.run,
         ITEMS - 10
     );

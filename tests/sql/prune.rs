@@ -158,7 +158,7 @@ async fn a_large_batch_goes_in_several_steps() -> Tested {
              (queue, batch_id, first_item, last_item, attempt, max_attempt, state, finished_at, succeeded, failed)
          SELECT 'q', {id}, i, least(i + 2, {ITEMS}), a, 9, 'failed', now(), 0, 0
          FROM generate_series(1, {ITEMS}, 3) i, generate_series(1, 2) a;
-         INSERT INTO pgbatch.report (run_id, item_no, state, retry) SELECT id, first_item, 'failed', true FROM pgbatch.run;
+         INSERT INTO pgbatch.report (run_id, first_item, last_item, state, retry) SELECT id, first_item, first_item, 'failed', true FROM pgbatch.run;
          UPDATE pgbatch.batch SET state = 'running', has_fresh = false"
     );
     client.batch_execute(&runs).await?;

@@ -16,6 +16,7 @@ async fn only_a_live_run_with_its_token_reports() -> Tested {
     let calls = [
         "SELECT pgbatch.complete_item($1, $2, 1)",
         "SELECT pgbatch.fail_item($1, $2, 1, 'x')",
+        "SELECT pgbatch.complete_items($1, $2, '{1}')",
         "SELECT * FROM pgbatch.run_statement($1, $2)",
     ];
     for call in calls {

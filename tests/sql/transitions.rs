@@ -173,13 +173,13 @@ async fn step(client: &Client, dice: &mut Dice, batches: &[i64]) -> Tested {
         4..=5 => {
             let sql = "SELECT pgbatch.complete_item(id, token::text, first_item) FROM pgbatch.run
                 WHERE state IN ('starting', 'running') AND id % 3 = 0
-                    AND NOT EXISTS (SELECT FROM pgbatch.report p WHERE p.run_id = id AND p.item_no = first_item)";
+                    AND NOT EXISTS (SELECT FROM pgbatch.report p WHERE p.run_id = id AND run.first_item BETWEEN p.first_item AND p.last_item)";
             client.batch_execute(sql).await?;
         }
         6 => {
             let sql = "SELECT pgbatch.fail_item(id, token::text, last_item, 'x', id % 2 = 0) FROM pgbatch.run
                 WHERE state IN ('starting', 'running')
-                    AND NOT EXISTS (SELECT FROM pgbatch.report p WHERE p.run_id = id AND p.item_no = last_item)";
+                    AND NOT EXISTS (SELECT FROM pgbatch.report p WHERE p.run_id = id AND run.last_item BETWEEN p.first_item AND p.last_item)";
             client.batch_execute(sql).await?;
         }
         7..=9 => {
