@@ -182,12 +182,16 @@ async fn ring_on_commit(client: &Client, rung: &Notify) -> Result<Infallible, to
     let wait = client.prepare("CALL pgbatch.wait($1)").await?;
     let read = client.prepare("SELECT pgbatch.doorbell_seq()").await?;
     let mut seq: i64 = client.query_one(&read, &[]).await?.get(0);
+    rung.notify_one();
     loop {
-        rung.notify_one();
         client.execute(&wait, &[&seq]).await?;
-        seq = client.query_one(&read, &[]).await?.get(0);
         rung.notify_one();
         tokio::time::sleep(REST).await;
+        let now: i64 = client.query_one(&read, &[]).await?.get(0);
+        if now != seq + 1 {
+            rung.notify_one();
+        }
+        seq = now;
     }
 }
 

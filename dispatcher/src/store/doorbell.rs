@@ -1,11 +1,12 @@
 //! How a commit wakes the dispatcher: a connection of its own that sleeps in `CALL pgbatch.wait()`.
 //!
 //! ```text
-//!   seq ──> CALL wait(seq) ── a commit moves the number ──> read seq ──> ring ──> a moment's rest ──┐
+//!   seq ──> CALL wait(seq) ── a commit moves the number ──> ring ──> a moment's rest ──> read seq ──┐
 //!    └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
-//! The number is read before the ring, and whoever is rung looks after it: a commit that the look misses has moved the
-//! number since it was read, and the next call returns at once.
+//! Whoever is rung looks after that, and so sees the commit that ended the sleep. Others, which the look may have missed,
+//! have moved the number by more than one when it is read, and it rings again; or after it, and the next call returns at
+//! once. Reading the number before the ring would do too, and make the first one wait for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,12 +50,10 @@ impl Doorbell {
         let mut seq = seq(&client, &read).await?;
         let task = tokio::spawn(async move {
             loop {
-                match next(&client, &wait, &read, seq).await {
+                match ring(&client, &wait, &read, seq, &rung).await {
                     Ok(now) => seq = now,
                     Err(error) => return debug!(%error, "the doorbell is disarmed"),
                 }
-                rung.notify_one();
-                tokio::time::sleep(REST).await;
             }
         });
         Ok(Self { task: task.abort_handle(), armed: sender_that_closes_with(task) })
@@ -66,9 +65,22 @@ impl Doorbell {
     }
 }
 
-async fn next(client: &Client, wait: &Statement, read: &Statement, after: i64) -> Result<i64, StoreError> {
+/// Rings once somebody has committed since the number was `after`. Returns what it is then.
+async fn ring(
+    client: &Client,
+    wait: &Statement,
+    read: &Statement,
+    after: i64,
+    rung: &Notify,
+) -> Result<i64, StoreError> {
     client.execute(wait, &[&after]).await.map_err(failed("wait"))?;
-    seq(client, read).await
+    rung.notify_one();
+    tokio::time::sleep(REST).await;
+    let now = seq(client, read).await?;
+    if now != after + 1 {
+        rung.notify_one();
+    }
+    Ok(now)
 }
 
 async fn seq(client: &Client, read: &Statement) -> Result<i64, StoreError> {
