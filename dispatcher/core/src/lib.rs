@@ -9,6 +9,7 @@ pub mod name;
 pub mod plan;
 pub mod retry;
 pub mod run;
+pub mod scaled_job;
 pub mod scaling;
 pub mod schedule;
 pub mod snapshot;

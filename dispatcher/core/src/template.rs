@@ -11,6 +11,8 @@ mod syntax;
 use k8s_openapi::api::batch::v1::JobTemplateSpec;
 use serde_json::Value;
 
+pub(crate) use self::strict::{nearest, push_key};
+
 /// One thing that is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {message}")]

@@ -53,7 +53,7 @@ impl Seen {
 }
 
 /// The known field that a misspelt one most likely stands for: at most a quarter of its letters off.
-fn nearest(field: &str, known: &[&'static str]) -> Option<&'static str> {
+pub(crate) fn nearest(field: &str, known: &[&'static str]) -> Option<&'static str> {
     let field = field.to_lowercase();
     known
         .iter()
@@ -64,7 +64,7 @@ fn nearest(field: &str, known: &[&'static str]) -> Option<&'static str> {
 }
 
 /// Appends a key to a path; keys that are no plain words, such as labels, go into brackets.
-pub(super) fn push_key(path: &mut String, key: &str) {
+pub(crate) fn push_key(path: &mut String, key: &str) {
     let plain = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if !plain {
         // Writing to a String cannot fail.
