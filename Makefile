@@ -58,9 +58,11 @@ simulate: ## The simulation of faults by hand: SEEDS=1000000 of them, from SEED=
 	SEED=$(or $(SEED),1) SEEDS=$(SEEDS) cargo test --release -p pgbatch-dispatcher --test simulation no_seed -- --nocapture
 
 test-sql: build ## SQL functions and races against a private PostgreSQL
+	@tests/pgbouncer/install.sh
 	cargo test -p e2e --test sql
 
 test-pg18: tools ## The same on PostgreSQL 18
+	@tests/pgbouncer/install.sh
 	@tests/postgres18.sh
 
 test-process: build ## The whole path with local processes

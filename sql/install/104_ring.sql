@@ -15,6 +15,8 @@ LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'ring_on_insert_wrapper';
 -- when the transaction commits in any case.
 CREATE TRIGGER ring BEFORE INSERT ON pgbatch.batch
     FOR EACH STATEMENT EXECUTE FUNCTION pgbatch.ring_on_insert();
+-- Also in sessions that are replicas: what a row trigger on a subscriber's table enqueues is work as any other.
+ALTER TABLE pgbatch.batch ENABLE ALWAYS TRIGGER ring;
 
 -- pgbatch.doorbell_seq: how often the doorbell has rung. Read it before looking for work.
 CREATE FUNCTION pgbatch.doorbell_seq() RETURNS bigint

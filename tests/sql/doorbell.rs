@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use e2e::postgres::{Database, Options, SUPERUSER, Server};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Error, NoTls};
 
-use crate::support::{Tested, enqueue, refused, until_waiting, value, with_queue};
+use crate::support::{Tested, enqueue, refused, sleep, until_waiting, value, with_queue};
 
 const SEQ: &str = "SELECT pgbatch.doorbell_seq()";
 
@@ -26,11 +25,6 @@ async fn with_q(server: &Server) -> Tested<(Database, Client)> {
     let client = database.connect().await?;
     client.batch_execute("SELECT pgbatch.create_queue('q', sql => 'SELECT 1')").await?;
     Ok((database, client))
-}
-
-/// A connection that sleeps; it comes back with what became of the call.
-fn sleep(sleeper: Client, seq: i64) -> JoinHandle<(Result<u64, Error>, Client)> {
-    tokio::spawn(async move { (sleeper.execute("CALL pgbatch.wait($1)", &[&seq]).await, sleeper) })
 }
 
 async fn seq(client: &Client) -> Tested<i64> {
@@ -161,6 +155,68 @@ async fn the_extension_can_be_dropped_while_somebody_sleeps() -> Tested {
     until_waiting(&client, "Extension").await;
     client.batch_execute("SELECT pgbatch.drop_queue('q'); DROP EXTENSION pgbatch").await?;
     sleeping.await?.0?;
+    Ok(())
+}
+
+/// They are about who is idle, and who sleeps in a call is not; what a statement may take does count, see above.
+#[tokio::test]
+async fn the_limits_for_idle_sessions_do_not_end_a_sleep() -> Tested {
+    let (_server, database, client) = alone().await?;
+    let sleeper = database.connect().await?;
+    let now = seq(&client).await?;
+    sleeper
+        .batch_execute("SET idle_session_timeout = '1 s'; SET idle_in_transaction_session_timeout = '1 s'")
+        .await?;
+    sleeper.execute("CALL pgbatch.wait($1, 1200)", &[&now]).await?;
+    sleeper.batch_execute("SET idle_session_timeout = 0").await?;
+    Ok(())
+}
+
+/// Workers of a parallel query are processes with commits of their own.
+#[tokio::test]
+async fn parallel_workers_ring_nothing_and_keep_nothing_from_ringing() -> Tested {
+    let (_server, _database, client) = alone().await?;
+    client
+        .batch_execute(
+            "CREATE TABLE t AS SELECT i FROM generate_series(1, 20000) i; ANALYZE t; SET parallel_setup_cost = 0;
+             SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 2",
+        )
+        .await?;
+    let launched = async || -> Tested<bool> {
+        let plan = client.query("EXPLAIN (ANALYZE) SELECT count(*) FROM t WHERE i % 2 = 0", &[]).await?;
+        Ok(plan.iter().any(|row| row.get::<_, &str>(0).contains("Workers Launched: 2")))
+    };
+    let before = seq(&client).await?;
+    for (end, rings) in [("ROLLBACK", 0), ("COMMIT", 1)] {
+        client.batch_execute("BEGIN; SELECT pgbatch.enqueue('q')").await?;
+        assert!(launched().await?, "two workers");
+        assert_eq!(seq(&client).await?, before, "before the end");
+        client.batch_execute(end).await?;
+        assert_eq!(seq(&client).await?, before + rings, "after {end}");
+    }
+    // Rows that workers have read: the leader enqueues them.
+    client.batch_execute("SELECT pgbatch.enqueue_query('q', 'SELECT i FROM t WHERE i % 2 = 0')").await?;
+    client
+        .batch_execute("SELECT pgbatch.enqueue('q', jsonb_build_object('i', i)) FROM t WHERE i % 5000 = 0")
+        .await?;
+    assert_eq!(seq(&client).await?, before + 3);
+    assert_eq!(value::<i64>(&client, "SELECT sum(items) FROM pgbatch.batches").await?, 1 + 10_000 + 4);
+    Ok(())
+}
+
+/// Such a one may ring for nothing, but what is left of its transaction must ring.
+#[tokio::test]
+async fn what_is_left_of_a_transaction_rings_when_a_part_is_taken_back() -> Tested {
+    let (_server, _database, client) = alone().await?;
+    for parts in [
+        "SAVEPOINT s; SELECT pgbatch.enqueue('q'); ROLLBACK TO s; SELECT pgbatch.enqueue('q')",
+        "SELECT pgbatch.enqueue('q'); SAVEPOINT s; SELECT pgbatch.enqueue('q'); ROLLBACK TO s",
+        "SAVEPOINT s; SAVEPOINT r; SELECT pgbatch.enqueue('q'); RELEASE r; RELEASE s",
+    ] {
+        let before = seq(&client).await?;
+        client.batch_execute(&format!("BEGIN; {parts}; COMMIT")).await?;
+        assert_eq!(seq(&client).await?, before + 1, "{parts}");
+    }
     Ok(())
 }
 

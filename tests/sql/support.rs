@@ -8,6 +8,7 @@ use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::StoreView;
 use pgbatch_core::state::RunState;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 use tokio_postgres::error::DbError;
 
@@ -134,4 +135,9 @@ pub(crate) async fn until_waiting(client: &Client, wait_event_type: &str) {
         (waiting > 0).then_some(())
     })
     .await;
+}
+
+/// A connection that sleeps on the doorbell; it comes back with what became of the call.
+pub(crate) fn sleep(sleeper: Client, seq: i64) -> JoinHandle<(Result<u64, tokio_postgres::Error>, Client)> {
+    tokio::spawn(async move { (sleeper.execute("CALL pgbatch.wait($1)", &[&seq]).await, sleeper) })
 }
