@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use e2e::cluster::Cluster;
+use e2e::dispatcher::{Dispatcher, Options};
+use e2e::postgres::OWNER;
 use e2e::wait::until;
+use e2e::world::World;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::ObjectMeta;
@@ -34,6 +37,19 @@ pub(crate) async fn client(cluster: &Cluster) -> Result<kube::Client, Failed> {
     let config =
         kube::Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await?;
     Ok(kube::Client::try_from(config)?)
+}
+
+/// A dispatcher with Jobs, as people run it: that of the tests logs more.
+pub(crate) fn quiet_dispatcher(world: &World, cluster: &Cluster, namespace: &str) -> io::Result<Dispatcher> {
+    Dispatcher::start(&Options {
+        database_url: world.database.url(OWNER),
+        flags: vec!["--executor=kubernetes".to_owned(), format!("--namespace={namespace}")],
+        env: [("KUBECONFIG", cluster.kubeconfig()), ("PGBATCH_LOG", "info")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        log_dir: world.dir.clone(),
+        netns: None,
+    })
 }
 
 /// The same Job under another name, without what the server filled in for the first one.

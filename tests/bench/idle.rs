@@ -4,13 +4,11 @@ use std::io;
 use std::time::Duration;
 
 use e2e::cluster::Cluster;
-use e2e::dispatcher::{Dispatcher, Options};
-use e2e::postgres::OWNER;
 use e2e::wait::until;
 use e2e::world::World;
 use serde_json::Value;
 
-use crate::api_server::{Audit, suspended};
+use crate::api_server::{Audit, quiet_dispatcher, suspended};
 use crate::figures::{Bar, Report, Side};
 use crate::rig::Failed;
 use crate::settings::Settings;
@@ -26,16 +24,7 @@ pub(crate) async fn idle(settings: &Settings) -> Result<Report, Failed> {
     let world = World::on_cluster("bench-idle", &cluster).await?;
     let sql = "SELECT pgbatch.create_queue('idle-' || n, $1) FROM generate_series(1, $2::bigint) n";
     world.client.execute(sql, &[&suspended(), &queues]).await?;
-    let dispatcher = Dispatcher::start(&Options {
-        database_url: world.database.url(OWNER),
-        flags: vec!["--executor=kubernetes".to_owned(), format!("--namespace={}", namespace.name)],
-        // As people run it: the tests' log says more.
-        env: [("KUBECONFIG", cluster.kubeconfig()), ("PGBATCH_LOG", "info")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into(),
-        log_dir: world.dir.clone(),
-        netns: None,
-    })?;
+    let dispatcher = quiet_dispatcher(&world, &cluster, &namespace.name)?;
     // One item has gone all the way, so that nothing is done for the first time later.
     let audit = Audit::begin(&cluster)?;
     let batch: i64 = world.client.query_one("SELECT pgbatch.enqueue('idle-1')", &[]).await?.get(0);

@@ -38,15 +38,7 @@ pub(crate) async fn kafka(settings: &Settings) -> Result<Report, Failed> {
     producer.create_topic(TOPIC, 1, &[]).await?;
     let flag = format!("--namespace={}", namespace.name);
     let dispatcher = world.kubernetes_dispatcher(&cluster, &[&flag])?;
-    let sql = "SELECT pgbatch.create_queue($1, $2, max_parallel => 100000)";
-    world.client.execute(sql, &[&QUEUE, &suspended()]).await?;
-    let sql = "SELECT pgbatch.watch_kafka('bench', $1, $2, $3)";
-    world.client.query(sql, &[&QUEUE, &broker.plain(), &TOPIC]).await?;
-    until("a look at the topic", LIMIT, async || {
-        let sql = "SELECT FROM pgbatch.kafka_trigger WHERE positioned";
-        world.client.query_opt(sql, &[]).await.ok().flatten()
-    })
-    .await;
+    watch(&world.client, &broker).await?;
     let jobs: Api<Job> = Api::namespaced(client(&cluster).await?, &namespace.name);
 
     let mut requests = Side::new("pgbatch, requests to Kafka while nothing comes", "requests/min");
@@ -98,6 +90,20 @@ pub(crate) async fn kafka(settings: &Settings) -> Result<Report, Failed> {
     ));
     report.sides.push(requests);
     Ok(report)
+}
+
+/// Has the topic's records made items, and waits until the dispatcher knows where it ends.
+async fn watch(client: &Client, broker: &Broker) -> Result<(), Failed> {
+    let sql = "SELECT pgbatch.create_queue($1, $2, max_parallel => 100000)";
+    client.execute(sql, &[&QUEUE, &suspended()]).await?;
+    let sql = "SELECT pgbatch.watch_kafka('bench', $1, $2, $3)";
+    client.query(sql, &[&QUEUE, &broker.plain(), &TOPIC]).await?;
+    until("a look at the topic", LIMIT, async || {
+        let sql = "SELECT FROM pgbatch.kafka_trigger WHERE positioned";
+        client.query_opt(sql, &[]).await.ok().flatten()
+    })
+    .await;
+    Ok(())
 }
 
 /// How many segments with data a dispatcher's connections to the broker have sent: each request is one.

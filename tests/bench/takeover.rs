@@ -4,13 +4,12 @@
 use std::time::{Duration, Instant};
 
 use e2e::cluster::Cluster;
-use e2e::dispatcher::{Dispatcher, Options};
-use e2e::postgres::{OWNER, Server};
+use e2e::postgres::Server;
 use e2e::wait::until;
 use e2e::world::World;
 use tokio_postgres::Client;
 
-use crate::api_server::suspended;
+use crate::api_server::{quiet_dispatcher, suspended};
 use crate::backlog::fill;
 use crate::figures::{Bar, Report, Side};
 use crate::rig::{Failed, QUEUE};
@@ -39,17 +38,7 @@ pub(crate) async fn takeover(server: &Server, settings: &Settings) -> Result<Rep
              SELECT pgbatch.enqueue_query('{LIVE}', 'SELECT n FROM generate_series(1, {live}) n')"
         ))
         .await?;
-    let start = || {
-        Dispatcher::start(&Options {
-            database_url: world.database.url(OWNER),
-            flags: vec!["--executor=kubernetes".to_owned(), format!("--namespace={}", namespace.name)],
-            env: [("KUBECONFIG", cluster.kubeconfig()), ("PGBATCH_LOG", "info")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
-            log_dir: world.dir.clone(),
-            netns: None,
-        })
-    };
+    let start = || quiet_dispatcher(&world, &cluster, &namespace.name);
     let made = Instant::now();
     let mut leader = start()?;
     until_live(&world.client, live).await;
