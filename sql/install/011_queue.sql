@@ -25,5 +25,10 @@ CREATE TABLE pgbatch.queue (
     paused            boolean     NOT NULL DEFAULT false,
     created_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
     created_by        text        NOT NULL,
+    -- As check_queue_options() returns it: {"spring_batch": {"schema", "table_prefix"}}; NULL = nothing special.
+    options           jsonb,
     CONSTRAINT queue_one_kind CHECK ((job_template IS NULL) <> (sql IS NULL))
 );
+
+-- Whether there is any such queue, in one look: finish_runs() asks each time.
+CREATE INDEX queue_with_options ON pgbatch.queue (name) WHERE options IS NOT NULL;

@@ -18,7 +18,9 @@
 --              keep_succeeded     ended Jobs left to look at, by outcome
 --              keep_failed
 --              retain             how long ended batches are kept
--- Errors:      22023 for a bad argument, 42704 for an unknown limit, 42710 for a name that is taken
+--              options            what few queues need: see check_queue_options()
+-- Errors:      22023 for a bad argument, 42704 for an unknown limit, 42710 for a name that is taken, 42501 for options that
+--              the caller may not give
 -- Locks:       queue, against other creators and changes, not against enqueuers
 -- Writes:      queue, installation; the view drop_extension_guard
 CREATE FUNCTION pgbatch.create_queue(
@@ -28,7 +30,7 @@ CREATE FUNCTION pgbatch.create_queue(
     run_timeout interval DEFAULT NULL, namespace text DEFAULT NULL, priority int DEFAULT 0,
     max_per_key int DEFAULT NULL, max_starts int DEFAULT NULL, max_starts_per interval DEFAULT '1 min',
     keep_succeeded int DEFAULT 10, keep_failed int DEFAULT 10, retain interval DEFAULT '7 days',
-    limit_name text DEFAULT NULL
+    limit_name text DEFAULT NULL, options jsonb DEFAULT NULL
 ) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -57,6 +59,7 @@ BEGIN
     q.created_by := pgbatch.caller();
     LOCK TABLE pgbatch.queue IN SHARE ROW EXCLUSIVE MODE;
     PERFORM pgbatch.check_queue(q);
+    q.options := pgbatch.check_queue_options(options);
     IF EXISTS (SELECT FROM pgbatch.queue taken WHERE taken.name = q.name) THEN
         RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('queue "%s" exists already', q.name),
             HINT = 'Change it with pgbatch.alter_queue().';

@@ -1,8 +1,8 @@
 -- pgbatch.alter_queue: changes settings of a queue, for whatever starts after the commit.
 --
 -- Parameters:  name  which queue; the others as for create_queue, NULL = unchanged. Giving job_template to a queue of
---              SQL makes it one of Jobs, and the other way round.
--- Errors:      22023 for a bad argument, 42704 for an unknown queue or limit
+--              SQL makes it one of Jobs, and the other way round. Options are given all at once; '{}' = none.
+-- Errors:      22023 for a bad argument, 42704 for an unknown queue or limit, 42501 for options that the caller may not give
 -- Locks:       the queue's row; with another retain or max_starts_per, the rows of its ended batches
 -- Writes:      queue, batch
 CREATE FUNCTION pgbatch.alter_queue(
@@ -12,7 +12,7 @@ CREATE FUNCTION pgbatch.alter_queue(
     run_timeout interval DEFAULT NULL, namespace text DEFAULT NULL, priority int DEFAULT NULL,
     max_per_key int DEFAULT NULL, max_starts int DEFAULT NULL, max_starts_per interval DEFAULT NULL,
     keep_succeeded int DEFAULT NULL, keep_failed int DEFAULT NULL, retain interval DEFAULT NULL,
-    limit_name text DEFAULT NULL
+    limit_name text DEFAULT NULL, options jsonb DEFAULT NULL
 ) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -37,6 +37,9 @@ BEGIN
     q.keep_succeeded := coalesce(keep_succeeded, q.keep_succeeded);
     q.keep_failed := coalesce(keep_failed, q.keep_failed);
     q.retain := coalesce(retain, q.retain);
+    IF options IS NOT NULL THEN
+        q.options := pgbatch.check_queue_options(options);
+    END IF;
     PERFORM pgbatch.store_queue(q);
 END
 $$;
@@ -81,7 +84,7 @@ BEGIN
         max_attempts = q.max_attempts, retry_backoff = q.retry_backoff, retry_backoff_max = q.retry_backoff_max,
         run_timeout = q.run_timeout, namespace = q.namespace, priority = q.priority,
         max_per_key = q.max_per_key, max_starts = q.max_starts, max_starts_per = q.max_starts_per,
-        keep_succeeded = q.keep_succeeded, keep_failed = q.keep_failed, retain = q.retain
+        keep_succeeded = q.keep_succeeded, keep_failed = q.keep_failed, retain = q.retain, options = q.options
     WHERE changed.name = q.name;
     IF (q.retain, q.max_starts_per) <> (old.retain, old.max_starts_per) THEN
         UPDATE pgbatch.batch b SET expires_at = pgbatch.expiry(b.queue, b.finished_at)

@@ -27,10 +27,11 @@ BEGIN
         WHEN 'keep_succeeded' THEN q.keep_succeeded := 10;
         WHEN 'keep_failed' THEN q.keep_failed := 10;
         WHEN 'retain' THEN q.retain := '7 days';
+        WHEN 'options' THEN q.options := NULL;
         ELSE PERFORM pgbatch.reject(
             format('setting is invalid: %s', coalesce(quote_literal(setting), 'NULL')),
             'One of max_parallel, limit_name, items_per_run, max_attempts, retry_backoff, retry_backoff_max, run_timeout, '
-            'namespace, priority, max_per_key, max_starts, max_starts_per, keep_succeeded, keep_failed, retain.');
+            'namespace, priority, max_per_key, max_starts, max_starts_per, keep_succeeded, keep_failed, retain, options.');
     END CASE;
     PERFORM pgbatch.store_queue(q);
 END

@@ -8,7 +8,7 @@ SELECT q.name, q.paused, q.max_parallel,
     o.oldest_pending,
     q.job_template, q.sql, q.limit_name, q.items_per_run, q.max_attempts, q.retry_backoff, q.retry_backoff_max, q.run_timeout,
     q.namespace, q.priority, q.max_per_key, q.max_starts, q.max_starts_per, q.keep_succeeded, q.keep_failed, q.retain,
-    q.created_at, q.created_by
+    q.options, q.created_at, q.created_by
 FROM pgbatch.queue q
 CROSS JOIN LATERAL (
     SELECT sum(b.pending) AS pending, sum(b.running) AS running, sum(b.retrying) AS retrying, sum(b.failed) AS failed,

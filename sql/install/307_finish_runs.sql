@@ -4,6 +4,7 @@
 -- there is one left, else they failed. A run that was disrupted burns no attempt of theirs, ten times at most. Runs that
 -- have ended before are skipped, so applying it twice changes nothing.
 -- Runs whose batch, or whose own open report, another transaction keeps locked stay live: see lock_batches().
+-- How a run of Spring Batch ended, its own tables say: see judge_spring_runs().
 --
 -- Parameters:  epoch     of the dispatcher that says so
 --              outcomes  an array of Outcomes, see dispatcher/core/src/run.rs
@@ -17,6 +18,7 @@ SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET
 DECLARE
     runs CONSTANT bigint[] := ARRAY(SELECT o.run FROM jsonb_to_recordset(outcomes) o (run bigint));
     locked bigint[];
+    live bigint[];
 BEGIN
     PERFORM pgbatch.check_epoch(epoch);
     IF EXISTS (SELECT FROM jsonb_to_recordset(outcomes) o (state text)
@@ -25,11 +27,17 @@ BEGIN
             'succeeded, failed, timed_out, lost or cancelled.');
     END IF;
     locked := pgbatch.lock_batches(ARRAY(
-        SELECT DISTINCT r.batch_id FROM pgbatch.run r WHERE r.id = ANY (runs) AND r.finished_at IS NULL), true);
-    PERFORM pgbatch.end_runs(outcomes, pgbatch.lock_runs(ARRAY(
-        -- OFFSET: else a plan may also read all runs of these batches, by the index that has them.
-        SELECT r.id FROM (SELECT r.id, r.batch_id FROM pgbatch.run r WHERE r.id = ANY (runs) OFFSET 0) r
-        WHERE r.batch_id = ANY (locked))));
+        SELECT DISTINCT r.batch_id FROM unnest(runs) i (id)
+        CROSS JOIN LATERAL (
+            SELECT r.batch_id FROM pgbatch.run r WHERE r.id = i.id AND r.finished_at IS NULL LIMIT 1) r), true);
+    live := pgbatch.lock_runs(ARRAY(
+        SELECT r.id FROM unnest(runs) i (id)
+        CROSS JOIN LATERAL (SELECT r.id, r.batch_id FROM pgbatch.run r WHERE r.id = i.id LIMIT 1) r
+        WHERE r.batch_id = ANY (locked)));
+    IF EXISTS (SELECT FROM pgbatch.queue q WHERE q.options IS NOT NULL) THEN
+        outcomes := pgbatch.judge_spring_runs(outcomes, live);
+    END IF;
+    PERFORM pgbatch.end_runs(outcomes, live);
     RETURN QUERY SELECT pgbatch.close_batches(locked);
 END
 $$;

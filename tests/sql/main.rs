@@ -35,6 +35,7 @@ mod schedule;
 mod schedule_input;
 mod seen;
 mod states;
+mod spring_batch;
 mod support;
 mod transitions;
 mod trigger_input;
