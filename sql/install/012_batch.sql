@@ -57,7 +57,7 @@ CREATE INDEX batch_fresh ON pgbatch.batch (queue, priority DESC, id)
 CREATE INDEX batch_fresh_key ON pgbatch.batch (queue, key, priority DESC, id)
     WHERE has_fresh AND key IS NOT NULL AND cancel_requested_at IS NULL AND state IN ('pending', 'running');
 
--- The same, by when it became so. With another condition, so that no plan takes the one above for it: see late_fresh().
+-- The same, by when it became so. With another condition, so that no plan takes the one above for it: see fresh_levels().
 CREATE INDEX batch_ready ON pgbatch.batch (ready_xact) WHERE has_fresh;
 
 -- The other open ones.

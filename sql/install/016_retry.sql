@@ -23,7 +23,7 @@ CREATE TABLE pgbatch.retry (
 
 CREATE INDEX retry_due ON pgbatch.retry (queue, due_at) WHERE due_at IS NOT NULL;
 
--- The same, by when they came in. Of all rows, so that no plan takes the one above for it: see late_retries().
+-- The same, by when they came in. Of all rows, so that no plan takes the one above for it: see retry_heads().
 CREATE INDEX retry_ready ON pgbatch.retry (ready_xact);
 
 -- The same by key.

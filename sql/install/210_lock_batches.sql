@@ -13,10 +13,15 @@ DECLARE
     locked bigint[];
     other  bigint;
 BEGIN
-    locked := ARRAY(SELECT b.id FROM pgbatch.batch b WHERE b.id = ANY (ids) ORDER BY b.id FOR NO KEY UPDATE SKIP LOCKED);
+    -- One after the other, each by its key: see observe().
+    locked := ARRAY(
+        SELECT b.id FROM (SELECT DISTINCT i.id FROM unnest(ids) i (id) ORDER BY i.id) i
+        CROSS JOIN LATERAL (
+            SELECT b.id FROM pgbatch.batch b WHERE b.id = i.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) b);
     IF wait THEN
         FOR other IN
-            SELECT b.id FROM pgbatch.batch b WHERE b.id = ANY (ids) AND b.id <> ALL (locked) ORDER BY b.id
+            SELECT b.id FROM (SELECT DISTINCT i.id FROM unnest(ids) i (id) WHERE i.id <> ALL (locked) ORDER BY i.id) i
+            CROSS JOIN LATERAL (SELECT b.id FROM pgbatch.batch b WHERE b.id = i.id LIMIT 1) b
         LOOP
             BEGIN
                 PERFORM FROM pgbatch.batch b WHERE b.id = other FOR NO KEY UPDATE;
@@ -26,6 +31,6 @@ BEGIN
             END;
         END LOOP;
     END IF;
-    RETURN ARRAY(SELECT id FROM unnest(locked) id ORDER BY id);
+    RETURN ARRAY(SELECT l.id FROM unnest(locked) l (id) ORDER BY l.id);
 END
 $$;

@@ -10,12 +10,15 @@ DECLARE
     locked bigint[];
     other  bigint;
 BEGIN
-    -- finished_at, not state: by that the index of live runs would serve too, and a plan may read all of it.
-    locked := ARRAY(SELECT r.id FROM pgbatch.run r WHERE r.id = ANY (ids) AND r.finished_at IS NULL
-        ORDER BY r.id FOR UPDATE SKIP LOCKED);
+    -- One after the other, each by its key: see observe(). finished_at, not state: by that the index of live runs would serve
+    -- too, and a plan may read all of it.
+    locked := ARRAY(
+        SELECT r.id FROM (SELECT DISTINCT i.id FROM unnest(ids) i (id) ORDER BY i.id) i
+        CROSS JOIN LATERAL (
+            SELECT r.id FROM pgbatch.run r WHERE r.id = i.id AND r.finished_at IS NULL LIMIT 1 FOR UPDATE SKIP LOCKED) r);
     FOR other IN
-        SELECT r.id FROM pgbatch.run r
-        WHERE r.id = ANY (ids) AND r.id <> ALL (locked) AND r.finished_at IS NULL ORDER BY r.id
+        SELECT r.id FROM (SELECT DISTINCT i.id FROM unnest(ids) i (id) WHERE i.id <> ALL (locked) ORDER BY i.id) i
+        CROSS JOIN LATERAL (SELECT r.id FROM pgbatch.run r WHERE r.id = i.id AND r.finished_at IS NULL LIMIT 1) r
     LOOP
         BEGIN
             PERFORM FROM pgbatch.run r WHERE r.id = other AND r.finished_at IS NULL FOR UPDATE;

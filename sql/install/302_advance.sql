@@ -44,9 +44,12 @@ DECLARE
 BEGIN
     LOOP
         movable := ARRAY(SELECT m.id FROM pgbatch.movable_batches() m);
+        IF cardinality(movable) = 0 THEN
+            RETURN false;
+        END IF;
         locked := pgbatch.lock_batches(movable, false);
         IF cardinality(locked) = 0 THEN
-            RETURN cardinality(movable) > 0;
+            RETURN true;
         END IF;
         -- Looked at again: somebody may have changed them before they were locked.
         UPDATE pgbatch.batch b SET

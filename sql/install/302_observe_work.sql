@@ -8,23 +8,19 @@ BEGIN
     RETURN (
         SELECT coalesce(jsonb_agg(jsonb_build_object(
                 'batch', b.id, 'priority', b.priority, 'key', b.key, 'items', b.items,
-                'next_item', coalesce((
+                'next_item', CASE WHEN b.state = 'pending' THEN 1 ELSE coalesce((
                     SELECT r.last_item FROM pgbatch.run r WHERE r.batch_id = b.id AND r.attempt = 1
-                    ORDER BY r.first_item DESC LIMIT 1), 0) + 1)
+                    ORDER BY r.first_item DESC LIMIT 1), 0) + 1 END)
             ORDER BY b.priority DESC, b.id), '[]')
         FROM unnest(ids) i (id)
         CROSS JOIN LATERAL (SELECT b.* FROM pgbatch.batch b WHERE b.id = i.id LIMIT 1) b);
 END
 $$;
 
--- pgbatch.heads_of: of how many batches of a queue a look tells.
+-- pgbatch.heads_of: of how many batches of a queue a look tells. Without a search_path of its own, so that it is inlined.
 CREATE FUNCTION pgbatch.heads_of(q pgbatch.queue) RETURNS int
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-BEGIN
-    RETURN (
-        SELECT greatest(100, q.max_parallel));
-END
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT greatest(100, q.max_parallel)
 $$;
 
 -- pgbatch.first_fresh: the first batches of a queue with items never claimed, in the order of claiming.

@@ -8,6 +8,9 @@
 CREATE FUNCTION pgbatch.run_triggers(epoch bigint) RETURNS timestamptz
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF NOT EXISTS (SELECT FROM pgbatch.trigger) THEN
+        RETURN NULL;
+    END IF;
     RETURN least(pgbatch.fire_schedules(epoch), pgbatch.run_watches(epoch), pgbatch.scale_queues(epoch));
 END
 $$;

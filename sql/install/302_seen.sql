@@ -6,83 +6,27 @@
 -- It is in a setting of the session, pgbatch.seen, that goes back with its transaction. A new session, which has none, finds
 -- everything from the indexes' beginnings, once. As JSON:
 --   installation, epoch  whose it is; after another leader it is void
---   snapshot             of the last look, from before it searched; own_xact: its transaction, if that had a number already: it is
---                        in no snapshot of its own
---   fresh                {queue: {priority: id}}: every fresh batch of that snapshot has that id or a greater one; a queue or
+--   until, open          what the last look could not see, from before it searched: transactions from that number on, and those
+--                        that were open; its own too, if it had a number already: it is in no snapshot of its own
+--   fresh                {queue: {priority: id}}: every fresh batch that it could see has that id or a greater one; a queue or
 --                        a priority that is not named had none
 --   retries              {queue: due_at}: likewise
 --   live, last_run       the live runs, and the greatest id of any run: only this session makes runs, and their ids grow
 
 -- pgbatch.recall: what the session has seen.
 --
--- Parameters:  epoch  of the dispatcher that asks
+-- Parameters:  self  with the epoch of the dispatcher that asks
 -- Returns:     as above; NULL = nothing that still counts
-CREATE FUNCTION pgbatch.recall(epoch bigint) RETURNS jsonb
+CREATE FUNCTION pgbatch.recall(self pgbatch.installation) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
+DECLARE
+    seen CONSTANT jsonb := nullif(current_setting('pgbatch.seen', true), '');
 BEGIN
-    RETURN (
-        SELECT s.seen
-        FROM (SELECT nullif(current_setting('pgbatch.seen', true), '')::jsonb AS seen) s, pgbatch.installation i
-        WHERE s.seen ->> 'installation' = i.id::text AND (s.seen ->> 'epoch')::bigint = recall.epoch);
+    RETURN CASE WHEN seen ->> 'installation' = self.id::text AND (seen ->> 'epoch')::bigint = self.epoch THEN seen END;
 END
 $$;
 
--- pgbatch.open_xacts: the transactions that were open at an earlier look.
---
--- Parameters:  seen  by that look
-CREATE FUNCTION pgbatch.open_xacts(seen jsonb) RETURNS xid8[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-BEGIN
-    RETURN (
-        SELECT ARRAY(SELECT pg_snapshot_xip((seen ->> 'snapshot')::pg_snapshot)
-            UNION ALL SELECT (seen ->> 'own_xact')::xid8 WHERE seen ->> 'own_xact' IS NOT NULL));
-END
-$$;
-
--- pgbatch.late_fresh: the lowest id of each level of fresh batches that an earlier look could not see. A level is a queue
--- and a priority.
---
--- Parameters:  seen  by that look
-CREATE FUNCTION pgbatch.late_fresh(seen jsonb) RETURNS TABLE (queue text, priority int, id bigint)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-BEGIN
-    RETURN QUERY
-        SELECT b.queue, b.priority, min(b.id)
-        FROM (
-            -- OFFSET: with the conditions below in here, the index of what can be claimed would do as well, read from its beginning.
-            SELECT b.* FROM pgbatch.batch b
-            WHERE b.has_fresh AND b.ready_xact >= pg_snapshot_xmax((seen ->> 'snapshot')::pg_snapshot)
-            UNION ALL
-            SELECT b.* FROM pgbatch.batch b WHERE b.has_fresh AND b.ready_xact = ANY (pgbatch.open_xacts(seen))
-            OFFSET 0) b
-        WHERE b.cancel_requested_at IS NULL AND b.state IN ('pending', 'running')
-        GROUP BY b.queue, b.priority;
-END
-$$;
-
--- pgbatch.late_retries: likewise the earliest due time of each queue.
---
--- Parameters:  seen  by an earlier look
-CREATE FUNCTION pgbatch.late_retries(seen jsonb) RETURNS TABLE (queue text, due_at timestamptz)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-BEGIN
-    RETURN QUERY
-        SELECT t.queue, min(t.due_at)
-        FROM (
-            SELECT t.* FROM pgbatch.retry t WHERE t.ready_xact >= pg_snapshot_xmax((seen ->> 'snapshot')::pg_snapshot)
-            UNION ALL
-            SELECT t.* FROM pgbatch.retry t WHERE t.ready_xact = ANY (pgbatch.open_xacts(seen))
-            OFFSET 0) t
-        WHERE t.due_at IS NOT NULL
-        GROUP BY t.queue;
-END
-$$;
-
--- pgbatch.fresh_levels: where the fresh batches of each level begin, at the earliest.
+-- pgbatch.fresh_levels: where the fresh batches of each level begin, at the earliest. A level is a queue and a priority.
 --
 -- Parameters:  seen  what the session has seen; NULL: each level is found by the index
 CREATE FUNCTION pgbatch.fresh_levels(seen jsonb) RETURNS TABLE (queue text, priority int, id bigint)
@@ -95,7 +39,16 @@ BEGIN
             FROM (SELECT q.key AS queue, p.key::int AS priority, p.value::bigint AS id
                   FROM jsonb_each(seen -> 'fresh') q CROSS JOIN LATERAL jsonb_each_text(q.value) p
                   UNION ALL
-                  SELECT f.* FROM pgbatch.late_fresh(seen) f) l
+                  -- What the last look could not see.
+                  SELECT b.queue, b.priority, b.id
+                  FROM (
+                      -- OFFSET: with the conditions below in here, the index of what can be claimed would do as well, read from its
+                      -- beginning.
+                      SELECT b.* FROM pgbatch.batch b WHERE b.has_fresh AND b.ready_xact >= (seen ->> 'until')::xid8
+                      UNION ALL
+                      SELECT b.* FROM pgbatch.batch b WHERE b.has_fresh AND b.ready_xact = ANY ((seen ->> 'open')::xid8[])
+                      OFFSET 0) b
+                  WHERE b.cancel_requested_at IS NULL AND b.state IN ('pending', 'running')) l
             GROUP BY l.queue, l.priority;
         RETURN;
     END IF;
@@ -136,13 +89,14 @@ DECLARE
 BEGIN
     FOR q IN
         SELECT l.queue, array_agg(l.priority ORDER BY l.priority DESC) AS priorities,
-            array_agg(l.id ORDER BY l.priority DESC) AS starts
+            array_agg(l.id ORDER BY l.priority DESC) AS starts,
+            (SELECT pgbatch.heads_of(d) FROM pgbatch.queue d WHERE d.name = l.queue) AS room
         FROM pgbatch.fresh_levels(seen) l GROUP BY l.queue ORDER BY l.queue
     LOOP
         queue := q.queue;
         levels := '{}';
         ids := '{}';
-        room := (SELECT pgbatch.heads_of(d) FROM pgbatch.queue d WHERE d.name = q.queue);
+        room := q.room;
         FOR level IN SELECT * FROM unnest(q.priorities, q.starts) l (priority, start) LOOP
             IF cardinality(ids) < room THEN
                 found := ARRAY(
@@ -176,7 +130,14 @@ BEGIN
             SELECT s.queue, min(s.due_at) AS due_at
             FROM (SELECT q.key AS queue, q.value::timestamptz AS due_at FROM jsonb_each_text(seen -> 'retries') q
                   UNION ALL
-                  SELECT t.* FROM pgbatch.late_retries(seen) t
+                  -- What the last look could not see.
+                  SELECT t.queue, t.due_at
+                  FROM (
+                      SELECT t.* FROM pgbatch.retry t WHERE t.ready_xact >= (seen ->> 'until')::xid8
+                      UNION ALL
+                      SELECT t.* FROM pgbatch.retry t WHERE t.ready_xact = ANY ((seen ->> 'open')::xid8[])
+                      OFFSET 0) t
+                  WHERE t.due_at IS NOT NULL
                   UNION ALL
                   SELECT q.name, '-infinity' FROM pgbatch.queue q WHERE seen IS NULL) s
             GROUP BY s.queue) s

@@ -20,7 +20,8 @@ DECLARE
     -- Before any search, so that what a search cannot see is not in it either.
     snapshot CONSTANT pg_snapshot := pg_current_snapshot();
     own_xact CONSTANT xid8 := pg_current_xact_id_if_assigned();
-    seen     CONSTANT jsonb := pgbatch.recall(epoch);
+    self     pgbatch.installation;
+    seen     jsonb;
     again_at timestamptz;
     live     bigint[];
     limits   jsonb;
@@ -29,18 +30,25 @@ DECLARE
     retries  jsonb;
 BEGIN
     -- Without a lock: what a look writes may be written by anybody, and one that finds nothing writes nothing.
-    IF NOT EXISTS (SELECT FROM pgbatch.installation i WHERE i.epoch = observe.epoch) THEN
+    SELECT i.* INTO self FROM pgbatch.installation i WHERE i.epoch = observe.epoch;
+    IF NOT FOUND THEN
         PERFORM pgbatch.reject_epoch(epoch);
     END IF;
+    seen := pgbatch.recall(self);
     -- What is left because of somebody's lock must be looked at again, though its end may ring nothing.
     again_at := least(pgbatch.run_triggers(epoch), CASE WHEN pgbatch.advance() THEN now() + '1 s' END);
     live := pgbatch.live_runs(seen);
-    limits := pgbatch.observe_limits(live);
-    SELECT coalesce(jsonb_object_agg(h.queue, h.ids), '{}'), coalesce(jsonb_object_agg(h.queue, h.levels), '{}')
-    INTO fresh, levels FROM pgbatch.fresh_heads(seen) h;
-    retries := (SELECT coalesce(jsonb_object_agg(h.queue, h.due_at), '{}') FROM pgbatch.retry_heads(seen) h);
-    PERFORM set_config('pgbatch.seen', jsonb_build_object('installation', (SELECT i.id FROM pgbatch.installation i),
-        'epoch', epoch, 'snapshot', snapshot, 'own_xact', own_xact::text, 'fresh', levels, 'retries', retries, 'live', live,
+    -- As few statements as can be, here and below: each costs more than what it finds.
+    SELECT h.fresh, h.levels, (SELECT coalesce(jsonb_object_agg(r.queue, r.due_at), '{}') FROM pgbatch.retry_heads(seen) r),
+        CASE WHEN EXISTS (SELECT FROM pgbatch.parallel_limit) THEN pgbatch.observe_limits(live) ELSE '{}' END
+    INTO fresh, levels, retries, limits
+    FROM (SELECT coalesce(jsonb_object_agg(h.queue, h.ids), '{}') AS fresh,
+              coalesce(jsonb_object_agg(h.queue, h.levels), '{}') AS levels
+          FROM pgbatch.fresh_heads(seen) h) h;
+    PERFORM set_config('pgbatch.seen', jsonb_build_object('installation', self.id, 'epoch', epoch,
+        'until', pg_snapshot_xmax(snapshot)::text,
+        'open', '{' || concat_ws(',', nullif(split_part(snapshot::text, ':', 3), ''), own_xact) || '}',
+        'fresh', levels, 'retries', retries, 'live', live,
         'last_run', greatest((seen ->> 'last_run')::bigint, (SELECT max(r.id) FROM pgbatch.run r), 0))::text, false);
     RETURN jsonb_build_object(
         'now', now(),
@@ -49,10 +57,9 @@ BEGIN
                     ARRAY(SELECT f::bigint FROM jsonb_array_elements(fresh -> q.name) f),
                     coalesce((retries ->> q.name)::timestamptz, 'infinity')) ORDER BY q.name), '[]')
             FROM pgbatch.queue q
-            WHERE q.name = ANY (ARRAY(
-                SELECT unnest(also) UNION SELECT jsonb_object_keys(fresh) UNION SELECT jsonb_object_keys(retries)
-                UNION SELECT r.queue FROM pgbatch.run r WHERE r.id = ANY (live)))),
-        'live', pgbatch.observe_live(live),
+            WHERE q.name = ANY (also || ARRAY(SELECT jsonb_object_keys(fresh || retries))
+                || ARRAY(SELECT DISTINCT r.queue FROM pgbatch.run r WHERE r.id = ANY (live)))),
+        'live', CASE WHEN cardinality(live) = 0 THEN '[]' ELSE pgbatch.observe_live(live) END,
         'next_not_before', (
             SELECT least(min(n.not_before), again_at)
             FROM unnest('{time,others}'::text[]) w (reason)
@@ -60,7 +67,7 @@ BEGIN
                 SELECT b.not_before FROM pgbatch.batch b
                 WHERE b.state = 'waiting' AND pgbatch.waits_for(b.state, b.after) = w.reason AND b.not_before > now()
                 ORDER BY b.not_before LIMIT 1) n),
-        'kafka', pgbatch.observe_kafka(),
+        'kafka', (SELECT k.change FROM pgbatch.kafka_change k),
         'namespaces', (
             SELECT coalesce(jsonb_agg(n.namespace ORDER BY n.namespace), '[]')
             FROM (SELECT q.namespace FROM pgbatch.queue q WHERE q.namespace IS NOT NULL
@@ -112,12 +119,12 @@ BEGIN
             'max_per_key', q.max_per_key,
             'max_starts', q.max_starts,
             'max_starts_per_ms', pgbatch.ms(q.max_starts_per),
-            'recent_starts', (
+            'recent_starts', CASE WHEN q.max_starts IS NULL THEN '[]' ELSE (
                 -- No more than the limit are needed to know when the next start is allowed.
                 SELECT coalesce(jsonb_agg(r.created_at ORDER BY r.created_at), '[]')
                 FROM (SELECT r.created_at FROM pgbatch.run r
-                      WHERE r.queue = q.name AND r.created_at > now() - q.max_starts_per AND q.max_starts IS NOT NULL
-                      ORDER BY r.created_at DESC LIMIT q.max_starts) r),
+                      WHERE r.queue = q.name AND r.created_at > now() - q.max_starts_per
+                      ORDER BY r.created_at DESC LIMIT q.max_starts) r) END,
             'run_timeout_ms', pgbatch.ms(q.run_timeout),
             'retry_backoff_ms', pgbatch.ms(q.retry_backoff),
             'retry_backoff_max_ms', pgbatch.ms(q.retry_backoff_max),
@@ -125,7 +132,8 @@ BEGIN
             'keep_failed', q.keep_failed,
             'fresh', CASE WHEN q.max_per_key IS NULL THEN pgbatch.observe_batches(fresh)
                 ELSE pgbatch.observe_fresh_by_key(q.name, pgbatch.heads_of(q), q.max_per_key) END,
-            'retries', CASE WHEN q.max_per_key IS NULL THEN pgbatch.observe_retries(q.name, 1000, retry_start)
+            'retries', CASE WHEN retry_start = 'infinity' THEN '[]'
+                WHEN q.max_per_key IS NULL THEN pgbatch.observe_retries(q.name, 1000, retry_start)
                 ELSE pgbatch.observe_retries_by_key(q.name, 1000, q.max_per_key) END));
 END
 $$;

@@ -10,7 +10,7 @@
 -- Writes:      run, batch, retry
 CREATE FUNCTION pgbatch.claim(epoch bigint, claims jsonb) RETURNS SETOF jsonb
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_custom_plan AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     locked bigint[];
     c      record;
@@ -142,10 +142,15 @@ $$;
 CREATE FUNCTION pgbatch.insert_run(
     b pgbatch.batch, first_item int, last_item int, attempt int, max_attempt int, disruptions int
 ) RETURNS bigint
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    INSERT INTO pgbatch.run (queue, batch_id, first_item, last_item, attempt, max_attempt, disruptions, namespace, state)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    run_id bigint;
+BEGIN
+    INSERT INTO pgbatch.run AS r (queue, batch_id, first_item, last_item, attempt, max_attempt, disruptions, namespace, state)
     SELECT q.name, b.id, insert_run.first_item, insert_run.last_item, insert_run.attempt, insert_run.max_attempt,
         insert_run.disruptions, q.namespace, 'starting'
     FROM pgbatch.queue q WHERE q.name = b.queue
-    RETURNING id
+    RETURNING r.id INTO run_id;
+    RETURN run_id;
+END
 $$;

@@ -14,7 +14,7 @@
 -- Writes:      run, retry, batch
 CREATE FUNCTION pgbatch.finish_runs(epoch bigint, outcomes jsonb) RETURNS SETOF jsonb
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_custom_plan AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     runs CONSTANT bigint[] := ARRAY(SELECT o.run FROM jsonb_to_recordset(outcomes) o (run bigint));
     locked bigint[];
@@ -44,7 +44,7 @@ $$;
 COMMENT ON FUNCTION pgbatch.finish_runs IS 'Dispatcher: writes the ends of runs; returns the batches that ended, as JSON';
 
 -- pgbatch.end_runs: writes the ends of runs and the retries of their items. Each row is found by its key, whatever the plan:
--- hence ANY and LIMIT, see observe().
+-- hence LIMIT, and an UPDATE for each run; see observe().
 --
 -- Parameters:  outcomes  as for finish_runs()
 --              live      the runs of it that have not ended; the caller has locked them and their batches
@@ -54,8 +54,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     -- A node pool that evicts for ever must not keep an item for ever.
     disruptions_max CONSTANT int := 10;
+    ended record;
 BEGIN
-    WITH outcome AS (
+    FOR ended IN WITH outcome AS (
         SELECT DISTINCT ON (o.run) o.*
         FROM jsonb_to_recordset(outcomes) o (run bigint, state text, started_at timestamptz, finished_at timestamptz,
             exit_code int, reason text, message text, result jsonb, retry_in_ms bigint, disrupted boolean)
@@ -73,7 +74,7 @@ BEGIN
                     THEN 'retrying'
                 ELSE 'failed' END AS fate
         FROM outcome o
-        JOIN pgbatch.run r ON r.id = o.run AND r.id = ANY (live)
+        CROSS JOIN LATERAL (SELECT r.* FROM pgbatch.run r WHERE r.id = o.run LIMIT 1) r
         CROSS JOIN LATERAL (
             SELECT b.key, b.cancel_requested_at FROM pgbatch.batch b WHERE b.id = r.batch_id LIMIT 1) b
         CROSS JOIN LATERAL (
@@ -98,14 +99,18 @@ BEGIN
               FROM fate f WHERE f.fate = 'retrying') f
         GROUP BY f.run_id, f.island, f.batch_id, f.queue, f.key, f.attempt, f.max_attempt, f.disruptions, f.retry_in_ms
     )
-    UPDATE pgbatch.run r SET
-        state = o.state, started_at = coalesce(r.started_at, o.started_at), finished_at = coalesce(o.finished_at, now()),
-        exit_code = o.exit_code, disrupted = coalesce(o.disrupted, false), reason = o.reason, message = left(o.message, 4096), result = o.result,
-        succeeded = f.succeeded, failed = f.failed
+    SELECT o.*, f.succeeded, f.failed
     FROM outcome o
     JOIN (SELECT f.run_id, coalesce(sum(f.items) FILTER (WHERE f.fate = 'succeeded'), 0) AS succeeded,
               coalesce(sum(f.items) FILTER (WHERE f.fate = 'failed'), 0) AS failed
           FROM fate f GROUP BY f.run_id) f ON f.run_id = o.run
-    WHERE r.id = o.run AND r.id = ANY (live);
+    LOOP
+        UPDATE pgbatch.run r SET
+            state = ended.state, started_at = coalesce(r.started_at, ended.started_at),
+            finished_at = coalesce(ended.finished_at, now()), exit_code = ended.exit_code,
+            disrupted = coalesce(ended.disrupted, false), reason = ended.reason, message = left(ended.message, 4096),
+            result = ended.result, succeeded = ended.succeeded, failed = ended.failed
+        WHERE r.id = ended.run;
+    END LOOP;
 END
 $$;

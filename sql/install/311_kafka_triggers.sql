@@ -1,10 +1,6 @@
--- pgbatch.observe_kafka: what changes when a trigger of watch_kafka() is made, changed or dropped; NULL = there is none.
-CREATE FUNCTION pgbatch.observe_kafka() RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    RETURN (SELECT count(*) || ' ' || extract(epoch FROM max(k.changed_at)) FROM pgbatch.kafka_trigger k);
-END
-$$;
+-- pgbatch.kafka_change: what changes when a trigger of watch_kafka() is made, changed or dropped; NULL = there is none.
+CREATE VIEW pgbatch.kafka_change AS
+SELECT count(*) || ' ' || extract(epoch FROM max(k.changed_at)) AS change FROM pgbatch.kafka_trigger k;
 
 -- pgbatch.kafka_triggers: the triggers of watch_kafka(), for the dispatcher that watches. Read again when observe() says
 -- another "kafka" than before.
