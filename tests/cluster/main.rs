@@ -7,6 +7,7 @@ mod health;
 mod logs;
 mod on_cluster;
 mod silence;
+mod spring;
 mod waiting;
 
 use std::collections::BTreeSet;

@@ -22,7 +22,7 @@ import org.springframework.jdbc.core.namedparam.SimplePropertySqlParameterSource
 import org.springframework.transaction.PlatformTransactionManager;
 
 /**
- * Writes an invoice for each purchase whose id is in the range {@code [from, to)}.
+ * Writes an invoice for each purchase whose id is in a range that enqueue_ranges() has cut: {@code from} and {@code to} are part of it.
  *
  * <p>The parameters {@code from} and {@code to} are the identity of the JobInstance, and nothing else is. So the attempt after a
  * failed one restarts the same instance, and goes on behind the last chunk that was committed. The parameter
@@ -71,7 +71,7 @@ public class RangesApplication {
                 .dataSource(database)
                 .selectClause("SELECT id, customer, cents")
                 .fromClause("FROM purchase")
-                .whereClause("WHERE id >= :from AND id < :to")
+                .whereClause("WHERE id BETWEEN :from AND :to")
                 .parameterValues(Map.of("from", from, "to", to))
                 .sortKeys(Map.of("id", Order.ASCENDING))
                 .pageSize(chunkSize)
