@@ -1,6 +1,7 @@
 //! The whole path, with local processes: commit, wake, claim, start, outcome.
 
 mod reporting;
+mod restarts;
 mod schedules;
 
 use std::time::Duration;

@@ -231,9 +231,12 @@ impl Server {
     }
 }
 
-/// Whether a server has said why it will not start. That it is not ready yet, said to whoever asks, is no such reason.
+/// Whether a server has said why it will not start. That it is not ready yet, said to whoever asks, is no such reason, nor
+/// are the last words of the sessions of one that was killed.
 fn gave_up(said: &str) -> bool {
-    said.lines().any(|line| line.contains("FATAL") && !line.contains("the database system is "))
+    let is_reason =
+        |line: &str| !line.contains("the database system is ") && !line.contains("terminating connection");
+    said.lines().any(|line| line.contains("FATAL") && is_reason(line))
 }
 
 fn port(options: &Options) -> io::Result<u16> {

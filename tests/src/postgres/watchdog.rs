@@ -12,10 +12,11 @@ use super::{Options, Place};
 use crate::network::command_in;
 
 /// Starts the server; then, an order a line, stops it by a signal or starts it again, and says when that is done. At the
-/// end of the orders stops it in the way of a power cut.
+/// end of the orders stops it in the way of a power cut. A shell has what runs in its background ignore SIGQUIT, which would
+/// be lost on a server that has not come as far as to take it.
 const WATCHDOG: &str = r#"
     dir=$1; shift
-    start() { "$@" >>"$dir/log" 2>&1 </dev/null & server=$!; }
+    start() { env --default-signal=QUIT "$@" >>"$dir/log" 2>&1 </dev/null & server=$!; }
     stop() { kill -"$1" "$server" 2>/dev/null; wait "$server"; }
     start "$@"
     while read -r order signal; do
