@@ -7,6 +7,7 @@ mod done;
 mod doorbell;
 mod lead;
 mod procedure;
+mod scaled_job;
 mod scaling;
 mod schedule;
 mod template;

@@ -49,8 +49,10 @@ async fn every_function_pins_its_search_path() -> Tested {
             "pgbatch.create_query_view",
             "pgbatch.enqueue_query",
             "pgbatch.heads_of",
+            "pgbatch.import_scaled_job",
             "pgbatch.ms",
             "pgbatch.schedule",
+            "pgbatch.take_import_steps",
             "pgbatch.watch_count",
             "pgbatch.watch_rows"
         ]
