@@ -3,6 +3,7 @@
 mod actions;
 mod connection;
 mod following;
+mod importing;
 mod person;
 mod piped;
 mod terminal;

@@ -52,6 +52,14 @@ impl Failure {
         }
     }
 
+    /// Says what it is about.
+    pub(super) fn of(self, source: &str) -> Self {
+        match self {
+            Self::Said { words, hint } => Self::Said { words: format!("{source}: {words}"), hint },
+            Self::ReaderGone => self,
+        }
+    }
+
     /// Says it, and with which status to end.
     pub(super) fn report(&self) -> ExitCode {
         match self {

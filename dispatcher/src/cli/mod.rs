@@ -6,6 +6,7 @@ mod completions;
 mod connection;
 mod enqueue;
 mod failure;
+mod import;
 mod logs;
 mod ls;
 mod output;
@@ -80,6 +81,8 @@ enum Command {
     Pause(QueueArgs),
     /// Let a queue go on.
     Resume(QueueArgs),
+    /// Make queues and triggers of ScaledJobs of KEDA, and tell what is not as it was.
+    Import(import::ImportArgs),
     /// Print a script that completes commands and flags, as in: source <(pgbatch completions bash).
     Completions {
         /// For which shell.
@@ -143,6 +146,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Cancel(args) => for_people(cancel::cancel(args)),
         Command::Pause(args) => for_people(pause::pause(args)),
         Command::Resume(args) => for_people(pause::resume(args)),
+        Command::Import(args) => for_people(import::import(args)),
         Command::Completions { shell } => status_of(completions::completions(shell)),
     }
 }
