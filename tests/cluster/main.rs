@@ -4,6 +4,7 @@ mod chart;
 mod disruptions;
 mod endings;
 mod health;
+mod keda;
 mod logs;
 mod on_cluster;
 mod silence;
