@@ -11,8 +11,8 @@ export EXECUTOR KEEP
 
 TARGET := x86_64-unknown-linux-gnu
 
-.PHONY: help tools build dispatcher extension install demo test test-core test-sql test-pg18 test-process test-cli test-kafka test-cluster \
-	test-faults test-faults-short \
+.PHONY: help tools build dispatcher extension install demo test test-core test-sql test-pg18 test-process test-cli test-kafka \
+	test-spring test-cluster test-faults test-faults-short \
 	bench lint simulate cluster cluster-down kafka kafka-down images image-spring-batch
 
 help: ## This list
@@ -47,6 +47,7 @@ test: tools ## Everything, cheapest first
 	@$(MAKE) --no-print-directory test-process
 	@$(MAKE) --no-print-directory test-cli
 	@$(MAKE) --no-print-directory test-kafka
+	@$(MAKE) --no-print-directory test-spring
 	@$(MAKE) --no-print-directory test-cluster
 	@$(MAKE) --no-print-directory test-faults-short
 
@@ -75,6 +76,10 @@ test-cli: build ## The command line in a real terminal (tmux) and piped
 test-kafka: build ## Triggers on topics of a real Kafka broker: a minute
 	@tests/kafka/install.sh
 	cargo test -p e2e --test kafka
+
+test-spring: build ## The PartitionHandler for Spring Batch 5 and 6, with local processes: two minutes
+	@tests/spring/build.sh
+	cargo test -p e2e --test spring -- --test-threads=1
 
 test-cluster: build cluster images image-spring-batch ## The whole path on the real cluster
 	@deploy/helm/tool.sh >/dev/null

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use e2e::kafka::Broker;
 use e2e::repository;
+use e2e::spring::{Gate, kill_run};
 use e2e::wait::until;
 use serde_json::{Value, json};
-use tokio_postgres::Client;
 
 use crate::on_cluster::OnCluster;
 use crate::{LONG, Tested};
@@ -50,19 +50,6 @@ async fn number(on: &OnCluster, sql: &str) -> i64 {
     on.world.client.query_one(sql, &[]).await.map_or(-1, |row| row.get(0))
 }
 
-/// Makes whoever inserts one row wait for as long as the connection lives that is returned.
-async fn gate(on: &OnCluster, table: &str, row: &str) -> Result<Client, Box<dyn std::error::Error>> {
-    let sql = format!(
-        "CREATE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql AS
-             'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END';
-         CREATE TRIGGER gate BEFORE INSERT ON {table} FOR EACH ROW WHEN ({row}) EXECUTE FUNCTION wait_at_gate()"
-    );
-    on.world.client.batch_execute(&sql).await?;
-    let shut = on.world.database.connect().await?;
-    shut.batch_execute("SELECT pg_advisory_lock(1)").await?;
-    Ok(shut)
-}
-
 /// Waits until a run waits at the gate; returns its number and what fences it.
 async fn at_gate(on: &OnCluster, batch: i64) -> (i64, String) {
     let waits = "SELECT r.id, r.token::text FROM pg_stat_activity a, pgbatch.spring_steps($1) s JOIN pgbatch.run r ON r.id = s.run_id
@@ -76,39 +63,24 @@ async fn at_gate(on: &OnCluster, batch: i64) -> (i64, String) {
     .await
 }
 
-/// SIGKILL to the container's process: the one that has the run's token.
-fn kill_process_of(token: &str) -> Tested {
-    let variable = format!("PGBATCH_RUN_TOKEN={token}");
-    let mut killed = 0;
-    for process in std::fs::read_dir("/proc")?.flatten() {
-        let environ = std::fs::read(process.path().join("environ")).unwrap_or_default();
-        if environ.split(|&byte| byte == 0).any(|entry| entry == variable.as_bytes()) {
-            let id = process.file_name().to_string_lossy().into_owned();
-            killed += i32::from(std::process::Command::new("kill").args(["-KILL", &id]).status()?.success());
-        }
-    }
-    if killed == 0 { Err("no process has the run's token".into()) } else { Ok(()) }
-}
-
 /// Kills the dispatcher and the run that waits at the gate, and lets the next dispatcher see what came of it. Then opens the gate,
 /// and waits for the end of the batch. Returns the run that was killed.
 async fn kill_both_in_the_middle(
     on: &OnCluster,
     batch: i64,
-    shut: Client,
+    gate: Gate,
 ) -> Result<i64, Box<dyn std::error::Error>> {
     let mut dispatcher = on.dispatcher()?;
     let (run, token) = at_gate(on, batch).await;
     dispatcher.kill()?;
-    kill_process_of(&token)?;
+    kill_run(&token)?;
     let _next = on.dispatcher()?;
     let freed = "SELECT count(*) FROM batch_job_execution WHERE status = 'FAILED' AND exit_message LIKE 'freed by pgbatch: %'";
     until("the killed run's JobExecution to be freed", JAVA_SOON, async || {
         (number(on, freed).await == 1).then_some(())
     })
     .await;
-    // What the killed one has left open in PostgreSQL ends with a rollback.
-    drop(shut);
+    gate.open().await?;
     on.until_state(batch, "succeeded", LONG).await;
     Ok(run)
 }
@@ -146,10 +118,10 @@ async fn spring_batch_from_a_table_in_ranges_of_its_key() -> Tested {
         )
         .await?;
     // In the second chunk of the third range.
-    let shut = gate(&on, "invoice", "NEW.purchase_id = 310").await?;
+    let gate = Gate::shut(&on.world.database, "invoice", "NEW.purchase_id = 310", 1).await?;
     let sql = "SELECT pgbatch.enqueue_ranges('invoices', 'purchase', 'id', 125)";
     let batch: i64 = client.query_one(sql, &[]).await?.get(0);
-    let killed = kill_both_in_the_middle(&on, batch, shut).await?;
+    let killed = kill_both_in_the_middle(&on, batch, gate).await?;
     let differ = "SELECT count(*) FROM (SELECT * FROM invoice EXCEPT ALL SELECT * FROM purchase) x";
     assert_eq!(number(&on, differ).await, 0);
     assert_eq!(number(&on, "SELECT count(*) FROM invoice").await, 1000);
@@ -183,7 +155,9 @@ async fn spring_batch_from_kafka_in_ranges_of_offsets() -> Tested {
     .await;
 
     // In the second chunk of the second range of partition 0.
-    let shut = gate(&on, "click", "NEW.kafka_partition = 0 AND NEW.kafka_offset = 160").await?;
+    let gate =
+        Gate::shut(&on.world.database, "click", "NEW.kafka_partition = 0 AND NEW.kafka_offset = 160", 1)
+            .await?;
     let watch = "SELECT pgbatch.watch_kafka('clicks', 'clicks', $1, 'clicks', records_per_item => 100,
         options => '{\"offset_reset\": \"earliest\"}')";
     on.world.client.execute(watch, &[&broker.plain()]).await?;
@@ -195,7 +169,7 @@ async fn spring_batch_from_kafka_in_ranges_of_offsets() -> Tested {
     .await
     .get(0);
     drop(cutter);
-    let killed = kill_both_in_the_middle(&on, batch, shut).await?;
+    let killed = kill_both_in_the_middle(&on, batch, gate).await?;
     let others = format!(
         "SELECT count(*) FROM click WHERE NOT CASE kafka_partition WHEN 0 THEN kafka_offset BETWEEN 0 AND 199
              ELSE kafka_offset BETWEEN 0 AND 59 OR kafka_offset BETWEEN {second} AND {second} + 33 END"

@@ -9,6 +9,7 @@ pub mod dispatcher;
 pub mod kafka;
 pub mod network;
 pub mod postgres;
+pub mod spring;
 pub mod wait;
 pub mod world;
 
