@@ -19,6 +19,7 @@ CROSS JOIN LATERAL (
     SELECT sum(b.failed) AS failed FROM pgbatch.batch b WHERE b.queue = q.name AND b.failed > 0) e;
 
 COMMENT ON VIEW pgbatch.queues IS 'Every queue, with its policy and the number of items by state';
+COMMENT ON COLUMN pgbatch.queues.options IS 'spring_batch: where the tables of Spring Batch are, by which its runs end';
 COMMENT ON COLUMN pgbatch.queues.pending IS 'Items that no run has had yet, those of waiting batches included';
 COMMENT ON COLUMN pgbatch.queues.retrying IS 'Items whose last run failed and that wait for the next one';
 COMMENT ON COLUMN pgbatch.queues.failed IS 'Items that failed for good, of every batch that is still kept';
