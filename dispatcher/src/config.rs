@@ -63,12 +63,9 @@ pub enum ExecutorKind {
     Process,
 }
 
-/// The flags of `pgbatch dispatch`.
+/// Where runs run, and how.
 #[derive(Debug, Args)]
-pub struct DispatchArgs {
-    /// How to reach PostgreSQL.
-    #[command(flatten)]
-    pub database: DatabaseArgs,
+pub struct ExecutorArgs {
     /// Where runs run.
     #[arg(long, env = "PGBATCH_EXECUTOR", default_value = "kubernetes", value_name = "KIND")]
     pub executor: ExecutorKind,
@@ -84,6 +81,30 @@ pub struct DispatchArgs {
     /// Folder for the state of local processes (executor process); default: one per user.
     #[arg(long, env = "PGBATCH_PROCESS_DIR", value_name = "DIR")]
     pub process_dir: Option<PathBuf>,
+}
+
+impl From<ExecutorArgs> for ExecutorConfig {
+    fn from(args: ExecutorArgs) -> Self {
+        // No `..`: a flag that is forgotten here does not compile.
+        let ExecutorArgs { executor, namespace, sql_image, sql_secret, process_dir } = args;
+        match executor {
+            ExecutorKind::Kubernetes => {
+                Self::Kubernetes(KubernetesConfig { namespace, sql_image, sql_secret })
+            }
+            ExecutorKind::Process => Self::Process(ProcessConfig { dir: process_dir }),
+        }
+    }
+}
+
+/// The flags of `pgbatch dispatch`.
+#[derive(Debug, Args)]
+pub struct DispatchArgs {
+    /// How to reach PostgreSQL.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// Where runs run.
+    #[command(flatten)]
+    pub executor: ExecutorArgs,
     /// Address and port of the pages /healthz and /readyz, e.g. 127.0.0.1:8080; default: none. Nobody has to log in
     /// to read them.
     #[arg(long, env = "PGBATCH_LISTEN", value_name = "ADDRESS:PORT")]
@@ -114,26 +135,10 @@ pub struct Config {
 impl From<DispatchArgs> for Config {
     fn from(args: DispatchArgs) -> Self {
         // No `..`: a flag that is forgotten here does not compile.
-        let DispatchArgs {
-            database,
-            executor,
-            namespace,
-            sql_image,
-            sql_secret,
-            process_dir,
-            listen,
-            kafka_credentials,
-            log: _,
-        } = args;
-        let executor = match executor {
-            ExecutorKind::Kubernetes => {
-                ExecutorConfig::Kubernetes(KubernetesConfig { namespace, sql_image, sql_secret })
-            }
-            ExecutorKind::Process => ExecutorConfig::Process(ProcessConfig { dir: process_dir }),
-        };
+        let DispatchArgs { database, executor, listen, kafka_credentials, log: _ } = args;
         Self {
             database_url: database.database_url,
-            executor,
+            executor: executor.into(),
             listen,
             kafka_credentials: CredentialsFolder::new(kafka_credentials),
         }

@@ -2,6 +2,7 @@
 
 mod actions;
 mod connection;
+mod doctoring;
 mod following;
 mod importing;
 mod person;

@@ -2,6 +2,7 @@
 
 mod chart;
 mod disruptions;
+mod doctor;
 mod endings;
 mod health;
 mod keda;

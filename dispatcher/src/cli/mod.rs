@@ -4,6 +4,7 @@ mod address;
 mod cancel;
 mod completions;
 mod connection;
+mod doctor;
 mod enqueue;
 mod failure;
 mod import;
@@ -40,8 +41,8 @@ use crate::web::{self, Health};
 
 const AFTER_HELP: &str = "\
 Exit status:
-  0  done; and where a batch was followed (watch, run --wait), it succeeded
-  1  the batch that was followed failed or was cancelled
+  0  done; and where a batch was followed (watch, run --wait), it succeeded; doctor: all works
+  1  the batch that was followed failed or was cancelled; doctor: something does not work
   2  wrong usage, no connection, or PostgreSQL refused; one line on standard error says why
 
 BATCH is the number that the enqueue call returned, ITEM the number of an item in it, from 1.
@@ -83,6 +84,8 @@ enum Command {
     Resume(QueueArgs),
     /// Make queues and triggers of ScaledJobs of KEDA, and tell what is not as it was.
     Import(import::ImportArgs),
+    /// Would a dispatcher with these flags work? Tries the database, the doorbell, the rights and the cluster.
+    Doctor(doctor::DoctorArgs),
     /// Print a script that completes commands and flags, as in: source <(pgbatch completions bash).
     Completions {
         /// For which shell.
@@ -147,6 +150,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Pause(args) => for_people(pause::pause(args)),
         Command::Resume(args) => for_people(pause::resume(args)),
         Command::Import(args) => for_people(import::import(args)),
+        Command::Doctor(args) => for_people(doctor::doctor(args)),
         Command::Completions { shell } => status_of(completions::completions(shell)),
     }
 }

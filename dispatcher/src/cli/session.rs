@@ -90,6 +90,11 @@ impl Session {
 
     /// Ends when a batch ended, or after `at_most`.
     pub(super) async fn rung(&self, at_most: Duration) {
-        let _ = tokio::time::timeout(at_most, self.done.notified()).await;
+        self.is_rung(at_most).await;
+    }
+
+    /// Whether a notification comes within `at_most`, of a channel that this session listens to.
+    pub(super) async fn is_rung(&self, at_most: Duration) -> bool {
+        tokio::time::timeout(at_most, self.done.notified()).await.is_ok()
     }
 }

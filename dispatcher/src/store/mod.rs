@@ -6,6 +6,7 @@
 mod connect;
 mod doorbell;
 mod kafka;
+mod scaled_job;
 mod session;
 mod settings;
 pub(crate) mod silence;
@@ -20,7 +21,31 @@ use crate::web::Health;
 pub(crate) use connect::with_causes;
 pub use connect::{CancelTls, ConnectError, DatabaseUrl, connect};
 pub use kafka::{KafkaStore, KafkaTrigger, OpenItems, PartitionExtent, Records, Taken};
+pub use scaled_job::{Applied, AppliedNote, ScaledJobStore};
+pub(crate) use session::CONTRACT_VERSION;
 pub use session::{ClosedBatch, PostgresSession, StoreError};
+
+/// All routines of the schema `pgbatch` that a dispatcher calls: what its role must be granted.
+pub(crate) const FUNCTIONS: [&str; 18] = [
+    "await_lead",
+    "claim",
+    "contract_version",
+    "doorbell_seq",
+    "finish_runs",
+    "kafka_items",
+    "kafka_triggers",
+    "note_kafka",
+    "note_runs",
+    "observe",
+    "over_runs",
+    "prune",
+    "run_specs",
+    "start_runs",
+    "take_lag",
+    "take_records",
+    "try_lead",
+    "wait",
+];
 
 /// Where sessions come from.
 pub trait Database: Send + Sync {
@@ -39,7 +64,7 @@ pub trait Database: Send + Sync {
 }
 
 /// The session of the leading dispatcher: what lasts as long as the connection.
-pub trait Session: Store + KafkaStore {
+pub trait Session: Store + KafkaStore + ScaledJobStore {
     /// The identity of this pgbatch: labels its Jobs, as two databases may share a namespace.
     fn installation(&self) -> &str;
 
@@ -103,4 +128,35 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// The session broke.
     fn prune(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::FUNCTIONS;
+
+    #[test]
+    fn the_functions_are_those_that_are_called() {
+        let sources = [
+            include_str!("doorbell.rs"),
+            include_str!("kafka.rs"),
+            include_str!("session.rs"),
+            include_str!("settings.rs"),
+        ];
+        let mut called = BTreeSet::new();
+        for line in sources.iter().flat_map(|source| source.lines()) {
+            if line.trim_start().starts_with("//") {
+                continue;
+            }
+            for (at, _) in line.match_indices("pgbatch.") {
+                let rest = &line[at + "pgbatch.".len()..];
+                let name: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+                if rest[name.len()..].starts_with('(') {
+                    called.insert(name);
+                }
+            }
+        }
+        assert_eq!(called, FUNCTIONS.map(str::to_owned).into());
+    }
 }

@@ -23,7 +23,7 @@ use super::{Database, Session, Store};
 use crate::web::Health;
 
 /// The version of the SQL contract that this dispatcher speaks: what `pgbatch.contract_version()` returns.
-const CONTRACT_VERSION: i32 = 2;
+pub(crate) const CONTRACT_VERSION: i32 = 2;
 
 /// Without the library, a standby asks this often whether the lead is free.
 const STANDBY_PERIOD: Duration = Duration::from_secs(1);

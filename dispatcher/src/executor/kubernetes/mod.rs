@@ -40,6 +40,13 @@ use self::mirror::{Mirror, Question, Target};
 use super::Executor;
 use crate::clock;
 
+/// What is done in a namespace, as a Role grants it: API group, resource, verbs.
+pub(crate) const VERBS: [(&str, &str, &[&str]); 3] = [
+    ("batch", "jobs", &["create", "get", "list", "watch", "delete"]),
+    ("", "pods", &["list", "watch"]),
+    ("", "events", &["list", "watch"]),
+];
+
 /// Creates and deletes in flight: the API server takes some 400 Jobs a second at this many, and no more at more.
 const IN_FLIGHT_MAX: usize = 32;
 const CONNECT_MAX: Duration = Duration::from_secs(5);

@@ -1,0 +1,162 @@
+//! Kubernetes' side: whether the API server answers, what we may do there, and whether it takes the queues' Jobs.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::PostParams;
+use kube::{Api, Client, Config};
+use pgbatch_core::job_manifest::{ManifestContext, build};
+use pgbatch_core::run::RunSpec;
+
+use super::findings::Findings;
+use crate::executor::kubernetes::{KubernetesConfig, VERBS};
+use crate::store::with_causes;
+
+/// Examines it. `runs`: one of each queue.
+pub(super) async fn examine(config: &KubernetesConfig, runs: &[RunSpec], findings: &mut Findings) {
+    let Some((client, own)) = connect(config, findings).await else { return };
+    let namespaces: BTreeSet<&str> =
+        runs.iter().filter_map(|run| run.namespace.as_deref()).chain([own.as_str()]).collect();
+    for namespace in namespaces {
+        rights(&client, namespace, findings).await;
+    }
+    let context = ManifestContext {
+        installation: "doctor".to_owned(),
+        sql_image: config.sql_image.clone(),
+        sql_secret: config.sql_secret.clone(),
+    };
+    for run in runs {
+        let namespace = run.namespace.as_deref().unwrap_or(&own);
+        try_job(&client, namespace, run, &context, findings).await;
+    }
+}
+
+/// The client, and the namespace of queues that name none.
+async fn connect(config: &KubernetesConfig, findings: &mut Findings) -> Option<(Client, String)> {
+    let cluster = match Config::infer().await {
+        Ok(cluster) => cluster,
+        Err(error) => {
+            findings.fail(
+                "cluster",
+                format!("no Kubernetes cluster is configured: {}", with_causes(&error)),
+                "set KUBECONFIG, or say --executor process",
+            );
+            return None;
+        }
+    };
+    let address = cluster.cluster_url.to_string();
+    let namespace = config.namespace.clone().unwrap_or_else(|| cluster.default_namespace.clone());
+    let found = async {
+        let client = Client::try_from(cluster)?;
+        let version = client.apiserver_version().await?;
+        Ok::<_, kube::Error>((client, version))
+    };
+    match found.await {
+        Ok((client, version)) => {
+            findings.fine("cluster", format!("Kubernetes {} at {address}", version.git_version));
+            Some((client, namespace))
+        }
+        Err(error) => {
+            findings.fail(
+                "cluster",
+                format!("the API server at {address} does not answer: {}", with_causes(&error)),
+                "kubectl version tries the same; a NetworkPolicy may forbid it, or a credential be over",
+            );
+            None
+        }
+    }
+}
+
+/// Each verb that the dispatcher uses, as the API server sees this account.
+async fn rights(client: &Client, namespace: &str, findings: &mut Findings) {
+    let mut is_whole = true;
+    for (group, resource, verbs) in VERBS {
+        for verb in verbs {
+            match may(client, namespace, group, resource, verb).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    is_whole = false;
+                    findings.fail(
+                        "account",
+                        format!("it may not {verb} {resource} in namespace {namespace}"),
+                        "a Role in that namespace must have this verb, and a RoleBinding name the account; the chart makes both",
+                    );
+                }
+                Err(error) => {
+                    return findings.fail(
+                        "account",
+                        format!(
+                            "the API server does not say whether it may {verb} {resource}: {}",
+                            with_causes(&error)
+                        ),
+                        "kubectl auth can-i tries the same",
+                    );
+                }
+            }
+        }
+    }
+    if is_whole {
+        findings.fine("account", format!("it may do all that a dispatcher does in namespace {namespace}"));
+    }
+}
+
+async fn may(
+    client: &Client,
+    namespace: &str,
+    group: &str,
+    resource: &str,
+    verb: &str,
+) -> Result<bool, kube::Error> {
+    let attributes = ResourceAttributes {
+        namespace: Some(namespace.to_owned()),
+        group: Some(group.to_owned()),
+        resource: Some(resource.to_owned()),
+        verb: Some(verb.to_owned()),
+        ..ResourceAttributes::default()
+    };
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() },
+        ..Default::default()
+    };
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    let answer = reviews.create(&PostParams::default(), &review).await?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
+}
+
+/// Whether the API server, with all that has a say in it (admission, quotas), takes a Job of the queue. It stores nothing.
+async fn try_job(
+    client: &Client,
+    namespace: &str,
+    run: &RunSpec,
+    context: &ManifestContext,
+    findings: &mut Findings,
+) {
+    let queue = &run.queue;
+    let job = match build(run, context) {
+        Ok(job) => job,
+        Err(error) => {
+            return findings.fail(
+                "queue",
+                error.to_string(),
+                "give doctor the dispatcher's flags and variables; or alter_queue() mends the template",
+            );
+        }
+    };
+    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+    match jobs.create(&PostParams { dry_run: true, ..PostParams::default() }, &job).await {
+        Ok(_) => findings.fine("queue", format!("{queue}: namespace {namespace} takes its Jobs")),
+        Err(kube::Error::Api(status)) if status.message.contains("exceeded quota") => findings.warn(
+            "queue",
+            format!("{queue}: namespace {namespace} has no room now: {}", status.message),
+            "its runs wait until there is; a larger ResourceQuota helps",
+        ),
+        Err(error) => findings.fail(
+            "queue",
+            format!("{queue}: namespace {namespace} does not take its Jobs: {}", with_causes(&error)),
+            "pgbatch.alter_queue() changes the template or the namespace",
+        ),
+    }
+}

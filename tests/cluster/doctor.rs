@@ -1,0 +1,132 @@
+//! `pgbatch doctor` on the real cluster: it names each verb that the account lacks, and each Job that is not taken.
+
+use std::process::{Command, Stdio};
+
+use e2e::dispatcher::Dispatcher;
+use e2e::postgres::OWNER;
+use e2e::wait::until;
+use serde_json::{Value, json};
+
+use crate::on_cluster::OnCluster;
+use crate::{SOON, Tested};
+
+const VERBS: [(&str, &str, &[&str]); 3] = [
+    ("batch", "jobs", &["create", "get", "list", "watch", "delete"]),
+    ("", "pods", &["list", "watch"]),
+    ("", "events", &["list", "watch"]),
+];
+
+impl OnCluster {
+    /// What doctor says with a kubeconfig, as (what, verdict, words).
+    fn doctor(&self, kubeconfig: &str) -> Result<Vec<(String, String, String)>, Box<dyn std::error::Error>> {
+        let mut command = Command::new(Dispatcher::binary());
+        command.args(["doctor", "-o", "json", "--namespace", &self.namespace.name]);
+        command.env("PGBATCH_DATABASE_URL", self.world.database.url(OWNER));
+        let output = command.env("KUBECONFIG", kubeconfig).stdin(Stdio::null()).output()?;
+        let findings: Vec<Value> = serde_json::from_slice(&output.stdout)?;
+        let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+        let has_failed = findings.iter().any(|finding| finding["verdict"] == "failed");
+        assert_eq!(output.status.code(), Some(i32::from(has_failed)), "{findings:?}");
+        Ok(findings.iter().map(|f| (text(f, "what"), text(f, "verdict"), text(f, "words"))).collect())
+    }
+
+    /// The account's Role, but for one verb of one resource.
+    fn role_without(&self, resource: &str, verb: &str) -> std::io::Result<()> {
+        let rules = VERBS.map(|(group, of, verbs)| {
+            let verbs: Vec<&&str> = verbs.iter().filter(|v| of != resource || **v != verb).collect();
+            json!({"apiGroups": [group], "resources": [of], "verbs": verbs})
+        });
+        self.cluster.apply(&json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": {"name": "examined", "namespace": self.namespace.name}, "rules": rules,
+        }))
+    }
+
+    /// A kubeconfig of an account that has what the Role has.
+    fn account(&self) -> Result<String, Box<dyn std::error::Error>> {
+        let namespace = self.namespace.name.as_str();
+        self.cluster.kubectl(&["--namespace", namespace, "create", "serviceaccount", "examined"])?;
+        self.cluster.apply(&json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": {"name": "examined", "namespace": namespace},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "examined"},
+            "subjects": [{"kind": "ServiceAccount", "name": "examined", "namespace": namespace}],
+        }))?;
+        let token = self.cluster.kubectl(&["--namespace", namespace, "create", "token", "examined"])?;
+        let file = self.world.dir.join("examined.kubeconfig");
+        std::fs::copy(self.cluster.kubeconfig(), &file)?;
+        let file = file.to_string_lossy().into_owned();
+        let token = format!("--token={}", token.trim());
+        self.cluster.kubectl(&["--kubeconfig", &file, "config", "set-credentials", "examined", &token])?;
+        self.cluster.kubectl(&[
+            "--kubeconfig",
+            &file,
+            "config",
+            "set-context",
+            "--current",
+            "--user=examined",
+        ])?;
+        Ok(file)
+    }
+}
+
+#[tokio::test]
+async fn doctor_names_the_one_verb_that_is_missing() -> Tested {
+    let on = OnCluster::new("doctor").await?;
+    on.shell_queue("claps", "exit 0", "").await?;
+    on.role_without("", "")?;
+    let account = on.account()?;
+    let of_the_cluster = async |wanted: &[(&str, &str, String)]| {
+        until(&format!("doctor to say {wanted:?}"), SOON, async || {
+            let found = on.doctor(&account).ok()?;
+            let found: Vec<_> = found.iter().skip_while(|f| f.0 != "cluster").skip(1).collect();
+            let is_wanted = found.len() == wanted.len()
+                && found.iter().zip(wanted).all(|(f, w)| f.0 == w.0 && f.1 == w.1 && f.2.starts_with(&w.2));
+            is_wanted.then_some(())
+        })
+        .await;
+    };
+    let namespace = &on.namespace.name;
+    let takes = ("queue", "fine", format!("claps: namespace {namespace} takes its Jobs"));
+    of_the_cluster(&[("account", "fine", "it may do all".to_owned()), takes.clone()]).await;
+    for (_, resource, verbs) in VERBS {
+        for verb in verbs {
+            on.role_without(resource, verb)?;
+            let missing =
+                ("account", "failed", format!("it may not {verb} {resource} in namespace {namespace}"));
+            let queue = match (resource, *verb) {
+                ("jobs", "create") => {
+                    ("queue", "failed", format!("claps: namespace {namespace} does not take its Jobs: "))
+                }
+                _ => takes.clone(),
+            };
+            of_the_cluster(&[missing, queue]).await;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn doctor_tries_the_job_of_each_queue() -> Tested {
+    let on = OnCluster::new("doctor-jobs").await?;
+    on.shell_queue("fits", "exit 0", "").await?;
+    on.shell_queue("elsewhere", "exit 0", ", namespace => 'not-there'").await?;
+    // The API server's own word: our check of a template does not know all of its rules.
+    on.world
+        .client
+        .batch_execute(
+            r#"SELECT pgbatch.create_queue('refused', '{"spec": {"template": {"spec": {"containers": [
+                {"name": "x", "image": "x", "volumeMounts": [{"name": "nowhere", "mountPath": "/x"}]}]}}}}')"#,
+        )
+        .await?;
+    let found = on.doctor(on.cluster.kubeconfig())?;
+    let queues: Vec<(&str, bool)> =
+        found.iter().filter(|f| f.0 == "queue").map(|f| (f.2.as_str(), f.1 == "fine")).collect();
+    let said = |queue: &str| queues.iter().find(|q| q.0.starts_with(queue)).copied().unwrap_or(("", false));
+    assert_eq!(queues.len(), 3, "{queues:?}");
+    assert!(said("fits").1, "{queues:?}");
+    assert!(!said("elsewhere").1 && said("elsewhere").0.contains("not-there"), "{queues:?}");
+    assert!(!said("refused").1 && said("refused").0.contains("nowhere"), "{queues:?}");
+    assert_eq!(on.jobs().len(), 0, "nothing was created");
+    Ok(())
+}
