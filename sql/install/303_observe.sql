@@ -11,8 +11,9 @@
 -- are asked once per row and never become a join over all batches. enable_seqscan = off, here and in the dispatcher's
 -- other functions: a session keeps its plans, and the best plan for tables that were small when it was made is to read
 -- all of them. Such plans look expensive where a table has no index to offer, which must not start the compiler (jit), nor
--- make PostgreSQL plan each call anew (plan_cache_mode). PL/pgSQL, as a function in the language SQL keeps no plan. Those that
--- mostly look up lists of ids do plan each call: one kept plan reads ten of them, or all of a table of a dozen rows.
+-- make PostgreSQL plan each call anew (plan_cache_mode). PL/pgSQL, as a function in the language SQL keeps no plan. Lists of ids
+-- are looked up one by one, by LATERAL and LIMIT 1: a kept plan for = ANY (ids) counts on ten of them, and so reads all of a table
+-- of a dozen rows. start_runs(), note_runs(), over_runs() and prune() have it all the same, and plan each call.
 CREATE FUNCTION pgbatch.observe(epoch bigint, also text[] DEFAULT '{}') RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
