@@ -39,7 +39,7 @@ async fn set_up(on: &OnCluster, folder: &str, more: Value) -> Tested {
     on.world.client.execute("SELECT pgbatch.create_queue('tables', $1)", &[&template]).await?;
     let made = on.enqueue("tables", json!({})).await?;
     on.until_state(made, "succeeded", JAVA_SOON).await;
-    on.world.client.batch_execute(&example("batch_index.sql")?).await?;
+    on.world.client.batch_execute(&example("batch_indexes.sql")?).await?;
     on.world.client.batch_execute(&example(&format!("{folder}/tables.sql"))?).await?;
     let env = format!("'{}'", env.to_string().replace('\'', "''"));
     let queue = example(&format!("{folder}/queue.sql"))?.replace(":'container_env'", &env);

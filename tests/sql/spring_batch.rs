@@ -4,7 +4,7 @@ use e2e::postgres::{Database, OWNER, SUPERUSER};
 use pgbatch_core::run::Outcome;
 use pgbatch_core::state::RunState::{self, Cancelled, Failed, Lost, Succeeded, TimedOut};
 use serde_json::{Value, json};
-use tokio_postgres::Client;
+use tokio_postgres::{AsyncMessage, Client};
 
 use crate::support::{Tested, batch, claim_one, database, enqueue, finish, outcome, refused, value};
 
@@ -273,6 +273,9 @@ async fn step_counts_are_shown_beside_the_runs() -> Tested {
         "{one} 1 lost invoices FAILED range FAILED 10 9 1 0 2 0, {two} 2 starting invoices STARTED range STARTED 10 9 1 0 2 0"
     );
     assert_eq!(value::<String>(&client, &sql).await?, expected);
+    let other = enqueue(&client, 1, "").await?;
+    let steps = format!("SELECT count(*) FROM pgbatch.spring_steps({other})");
+    assert_eq!(value::<i64>(&client, &steps).await?, 0);
     client.batch_execute("SELECT pgbatch.reset_queue('q', 'options')").await?;
     let error = refused(client.query(&sql, &[]).await)?;
     assert_eq!((error.code().code(), error.hint().is_some()), ("22023", true));
@@ -353,6 +356,28 @@ async fn options_are_checked_at_the_call_and_nothing_is_stored() -> Tested {
             .await?;
         assert!(value::<bool>(&client, "SELECT options IS NULL FROM pgbatch.queues").await?, "{none}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_warning_says_which_indexes_are_missed() -> Tested {
+    let (database, _client, _) = with_spring(1).await?;
+    let (client, mut messages) = database.connect_with_messages(OWNER).await?;
+    let alter = format!("SELECT pgbatch.alter_queue('q', options => '{OPTION}')");
+    let mut warned = Vec::new();
+    for _ in 0..2 {
+        client.batch_execute(&alter).await?;
+        while let Ok(AsyncMessage::Notice(warning)) = messages.try_recv() {
+            let hint = warning.hint().unwrap_or_default().to_owned();
+            client.batch_execute(&hint).await?;
+            warned.push(hint);
+        }
+    }
+    let expected = [
+        "CREATE INDEX ON public.batch_job_execution_params (parameter_value) WHERE parameter_name = 'pgbatch.run_id';",
+        "CREATE INDEX ON public.batch_step_execution (job_execution_id);",
+    ];
+    assert_eq!(warned, expected, "what the hints say is enough");
     Ok(())
 }
 
