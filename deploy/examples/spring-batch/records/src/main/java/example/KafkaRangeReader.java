@@ -52,6 +52,10 @@ class KafkaRangeReader implements ItemStreamReader<ConsumerRecord<String, String
         next = progress.getLong(NEXT, from);
         consumer = new KafkaConsumer<>(settings);
         consumer.assign(List.of(partition));
+        long end = consumer.endOffsets(List.of(partition)).get(partition);
+        if (end < to) {
+            throw new ItemStreamException(partition + " ends at " + end + ", before " + to + ": the topic has been made anew");
+        }
         consumer.seek(partition, next);
     }
 
