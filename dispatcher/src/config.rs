@@ -10,7 +10,9 @@ use crate::executor::kubernetes::KubernetesConfig;
 use crate::executor::process::ProcessConfig;
 use crate::store::DatabaseUrl;
 use crate::telemetry::LogFormat;
+use crate::trigger::Triggers;
 use crate::trigger::kafka::CredentialsFolder;
+use crate::trigger::scaled_job::ScaledJobs;
 
 /// How to reach PostgreSQL.
 #[derive(Debug, Args)]
@@ -114,6 +116,18 @@ pub struct DispatchArgs {
     /// PGBATCH_KAFKA_CREDENTIAL_ may be named too.
     #[arg(long, env = "PGBATCH_KAFKA_CREDENTIALS", value_name = "DIR")]
     pub kafka_credentials: Option<PathBuf>,
+    /// Serve the ScaledJobs of KEDA in these namespaces; without a name, in that of the Jobs. Whoever may create one there has
+    /// his queries run with the rights of the extension's owner. KEDA's operator must not serve them too.
+    #[arg(
+        long,
+        env = "PGBATCH_SCALED_JOBS",
+        value_name = "NAMESPACE",
+        value_delimiter = ',',
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = ""
+    )]
+    pub scaled_jobs: Option<Vec<String>>,
     /// How to log.
     #[command(flatten)]
     pub log: LogArgs,
@@ -128,19 +142,23 @@ pub struct Config {
     pub executor: ExecutorConfig,
     /// Where to serve pages.
     pub listen: Option<SocketAddr>,
-    /// Where the credentials of Kafka triggers are.
-    pub kafka_credentials: CredentialsFolder,
+    /// What is watched outside of PostgreSQL.
+    pub triggers: Triggers,
 }
 
 impl From<DispatchArgs> for Config {
     fn from(args: DispatchArgs) -> Self {
         // No `..`: a flag that is forgotten here does not compile.
-        let DispatchArgs { database, executor, listen, kafka_credentials, log: _ } = args;
+        let DispatchArgs { database, executor, listen, kafka_credentials, scaled_jobs, log: _ } = args;
+        let scaled_jobs = scaled_jobs.map(|named| ScaledJobs {
+            namespaces: named.into_iter().filter(|namespace| !namespace.is_empty()).collect(),
+            own: executor.namespace.clone(),
+        });
         Self {
             database_url: database.database_url,
             executor: executor.into(),
             listen,
-            kafka_credentials: CredentialsFolder::new(kafka_credentials),
+            triggers: Triggers { kafka_credentials: CredentialsFolder::new(kafka_credentials), scaled_jobs },
         }
     }
 }

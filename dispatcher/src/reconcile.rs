@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::executor::{Executor, ExecutorError, Executors};
 use crate::shutdown::Shutdown;
 use crate::store::{Database, Session, Store, StoreError};
-use crate::trigger::kafka::{self, CredentialsFolder};
+use crate::trigger::{Triggers, kafka};
 use crate::web::Health;
 
 /// Between two tries to reach PostgreSQL: doubling from the first to the last.
@@ -64,7 +64,7 @@ pub async fn dispatch(config: &Config, mut shutdown: Shutdown, health: &Health) 
             info!("stopping; running Jobs go on");
             Ok(())
         }
-        error = serve(&config.database_url, &config.executor, &config.kafka_credentials, health) => {
+        error = serve(&config.database_url, &config.executor, &config.triggers, health) => {
             error!(%error, "giving up");
             Err(error)
         }
@@ -76,14 +76,14 @@ pub async fn dispatch(config: &Config, mut shutdown: Shutdown, health: &Health) 
 pub async fn serve<E: Executors>(
     database: &impl Database,
     executors: &E,
-    credentials: &CredentialsFolder,
+    triggers: &Triggers,
     health: &Health,
 ) -> DispatchError {
     let mut executor: Option<(String, E::Executor)> = None;
     let mut pause = RECONNECT_FIRST;
     loop {
         health.connecting(None);
-        match session(database, executors, credentials, &mut executor, &mut pause, health).await {
+        match session(database, executors, triggers, &mut executor, &mut pause, health).await {
             Err(DispatchError::Store(error)) if error.may_pass() => {
                 warn!(%error, retry_in = ?pause, "no session with PostgreSQL");
                 health.connecting(Some(error.to_string()));
@@ -103,7 +103,7 @@ pub async fn serve<E: Executors>(
 async fn session<E: Executors>(
     database: &impl Database,
     executors: &E,
-    credentials: &CredentialsFolder,
+    triggers: &Triggers,
     executor: &mut Option<(String, E::Executor)>,
     pause: &mut Duration,
     health: &Health,
@@ -126,7 +126,7 @@ async fn session<E: Executors>(
         // In this order, so that a simulation replays.
         biased;
         ended = lead(&store, executor, &seen, pause, health) => ended,
-        error = kafka::serve(&store, credentials, watched) => Err(error.into()),
+        error = triggers.serve(&store, watched) => Err(error.into()),
     }
 }
 

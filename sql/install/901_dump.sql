@@ -11,6 +11,7 @@ SELECT pg_catalog.pg_extension_config_dump('pgbatch.occurrence', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.scaling', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.demand', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.demand_batch', '');
+SELECT pg_catalog.pg_extension_config_dump('pgbatch.scaled_job', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.batch', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.batch_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.item', '');

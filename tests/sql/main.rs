@@ -32,6 +32,7 @@ mod ranges;
 mod replication;
 mod report;
 mod retry;
+mod scaled_jobs;
 mod schedule;
 mod schedule_input;
 mod seen;

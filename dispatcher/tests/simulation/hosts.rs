@@ -12,7 +12,7 @@ use pgbatch_core::snapshot::{ExecutorView, JobPhase, RunId};
 use pgbatch_dispatcher::executor::kubernetes::Kubernetes;
 use pgbatch_dispatcher::executor::{Executor, ExecutorError, Executors};
 use pgbatch_dispatcher::reconcile::{DispatchError, serve};
-use pgbatch_dispatcher::trigger::kafka::CredentialsFolder;
+use pgbatch_dispatcher::trigger::Triggers;
 use pgbatch_dispatcher::web::Health;
 
 use crate::api::Api;
@@ -33,9 +33,9 @@ pub(crate) async fn host(world: Arc<World>, name: String, dies_at: Option<u64>) 
         let polls = dies_at.take().or_else(drawn);
         let database = SimulatedDatabase { world: world.clone(), host: name.clone() };
         let cluster = SimulatedCluster { world: world.clone(), host: name.clone() };
-        let (kafka, health) = (CredentialsFolder::default(), Health::new());
+        let (triggers, health) = (Triggers::default(), Health::new());
         world.tell(&name, || "starts");
-        let life = Life { serving: Box::pin(serve(&database, &cluster, &kafka, &health)), polls };
+        let life = Life { serving: Box::pin(serve(&database, &cluster, &triggers, &health)), polls };
         if let Some(error) = life.await {
             return world.violate(Law::GoesOn, format!("{name} gave up: {error}"));
         }

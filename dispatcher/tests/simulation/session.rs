@@ -7,9 +7,11 @@ use pgbatch_core::plan::{Claim, Note, Started};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{RunId, StoreView};
 use pgbatch_dispatcher::store::{
-    ClosedBatch, Database, KafkaStore, KafkaTrigger, OpenItems, Records, Session, Store, StoreError, Taken,
+    Applied, ClosedBatch, Database, KafkaStore, KafkaTrigger, OpenItems, Records, ScaledJobStore, Session,
+    Store, StoreError, Taken,
 };
 use pgbatch_dispatcher::web::Health;
+use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 
 use crate::server::Line;
@@ -208,6 +210,16 @@ impl KafkaStore for SimulatedSession {
     }
 
     async fn note_kafka(&self, _: &str, _: Option<&str>) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl ScaledJobStore for SimulatedSession {
+    async fn apply_scaled_job(&self, _: &Value) -> Result<Applied, StoreError> {
+        Err(failed("apply_scaled_job", "there is none"))
+    }
+
+    async fn keep_scaled_jobs(&self, _: &str, _: &[String]) -> Result<(), StoreError> {
         Ok(())
     }
 }

@@ -28,7 +28,7 @@ impl Import {
     #[must_use]
     pub fn steps(&self) -> Vec<Step> {
         let queue = &self.queue;
-        let mut steps = vec![queue.step(create(queue))];
+        let mut steps = vec![queue.step(queue.call("create_queue"))];
         if queue.is_paused {
             let statement = format!("SELECT pgbatch.pause_queue({})", literal(&queue.name));
             steps.push(Step {
@@ -40,11 +40,30 @@ impl Import {
         steps
     }
 
+    /// The calls that make its queue of one that was made of an earlier state of the same ScaledJob.
+    #[must_use]
+    pub fn alter_steps(&self) -> Vec<Step> {
+        let queue = &self.queue;
+        let mut steps = vec![queue.step(queue.call("alter_queue"))];
+        // NULL means unchanged to alter_queue().
+        for (setting, is_default) in
+            [("run_timeout", queue.run_timeout.is_none()), ("namespace", queue.namespace.is_none())]
+        {
+            if is_default {
+                let statement = format!("SELECT pgbatch.reset_queue({}, '{setting}')", literal(&queue.name));
+                steps.push(queue.step(statement));
+            }
+        }
+        let function = if queue.is_paused { "pause_queue" } else { "resume_queue" };
+        steps.push(queue.step(format!("SELECT pgbatch.{function}({})", literal(&queue.name))));
+        steps
+    }
+
     /// The steps and the notes as JSON, for SQL.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let notes: Vec<Value> = self.notes.iter().map(Note::to_json).collect();
-        json!({"steps": self.steps(), "notes": notes})
+        json!({"steps": self.steps(), "alter": self.alter_steps(), "notes": notes})
     }
 }
 
@@ -74,26 +93,26 @@ impl Queue {
             statement,
         }
     }
-}
-
-fn create(queue: &Queue) -> String {
-    let mut statement = format!(
-        "SELECT pgbatch.create_queue({}, {}, max_parallel => {}, max_attempts => {}, retry_backoff_max => '{RETRY_BACKOFF_MAX}', \
+    /// A call of `create_queue()` or `alter_queue()`.
+    fn call(&self, function: &str) -> String {
+        let mut statement = format!(
+            "SELECT pgbatch.{function}({}, {}, max_parallel => {}, max_attempts => {}, retry_backoff_max => '{RETRY_BACKOFF_MAX}', \
          keep_succeeded => {}, keep_failed => {}",
-        literal(&queue.name),
-        literal(&queue.job_template.to_string()),
-        queue.max_parallel,
-        queue.max_attempts,
-        queue.keep_succeeded,
-        queue.keep_failed,
-    );
-    if let Some(seconds) = queue.run_timeout {
-        statement.push_str(&format!(", run_timeout => '{seconds} s'"));
+            literal(&self.name),
+            literal(&self.job_template.to_string()),
+            self.max_parallel,
+            self.max_attempts,
+            self.keep_succeeded,
+            self.keep_failed,
+        );
+        if let Some(seconds) = self.run_timeout {
+            statement.push_str(&format!(", run_timeout => '{seconds} s'"));
+        }
+        if let Some(namespace) = &self.namespace {
+            statement.push_str(&format!(", namespace => {}", literal(namespace)));
+        }
+        statement + ")"
     }
-    if let Some(namespace) = &queue.namespace {
-        statement.push_str(&format!(", namespace => {}", literal(namespace)));
-    }
-    statement + ")"
 }
 
 impl Trigger {

@@ -130,20 +130,11 @@ impl Kubernetes {
     /// # Errors
     /// The configuration cannot be used.
     pub fn connect_to(
-        mut cluster: Config,
+        cluster: Config,
         config: &KubernetesConfig,
         installation: &str,
     ) -> Result<Self, KubernetesError> {
-        cluster.connect_timeout = Some(CONNECT_MAX);
-        cluster.read_timeout = Some(READ_MAX);
-        // What is tried again and when is for the plan to know: a client that waits by itself hides it.
-        cluster.default_retry = false;
-        let agent = concat!("pgbatch/", env!("CARGO_PKG_VERSION"));
-        if let (Ok(name), Ok(value)) = ("user-agent".parse(), agent.parse()) {
-            cluster.headers.push((name, value));
-        }
-        let client = client::client(cluster).map_err(|error| KubernetesError::UseConfig(error.into()))?;
-        let namespace = config.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+        let (client, namespace) = client_of(cluster, config)?;
         let context = ManifestContext {
             installation: installation.to_owned(),
             sql_image: config.sql_image.clone(),
@@ -151,6 +142,34 @@ impl Kubernetes {
         };
         Ok(Self::new(ApiServer::new(client), namespace, context))
     }
+}
+
+/// A client of the cluster that kubectl would find, and the own namespace. Waits for no answer.
+///
+/// # Errors
+/// No cluster is configured, or the configuration cannot be used.
+pub(crate) async fn open_client(
+    config: &KubernetesConfig,
+) -> Result<(kube::Client, String), KubernetesError> {
+    let cluster = Config::infer().await.map_err(|error| KubernetesError::FindCluster(error.into()))?;
+    client_of(cluster, config)
+}
+
+fn client_of(
+    mut cluster: Config,
+    config: &KubernetesConfig,
+) -> Result<(kube::Client, String), KubernetesError> {
+    cluster.connect_timeout = Some(CONNECT_MAX);
+    cluster.read_timeout = Some(READ_MAX);
+    // What is tried again and when is for the plan to know: a client that waits by itself hides it.
+    cluster.default_retry = false;
+    let agent = concat!("pgbatch/", env!("CARGO_PKG_VERSION"));
+    if let (Ok(name), Ok(value)) = ("user-agent".parse(), agent.parse()) {
+        cluster.headers.push((name, value));
+    }
+    let client = client::client(cluster).map_err(|error| KubernetesError::UseConfig(error.into()))?;
+    let namespace = config.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+    Ok((client, namespace))
 }
 
 impl<A: JobApi> Kubernetes<A> {
