@@ -97,7 +97,7 @@ test-faults: build cluster images ## Every fault, with batches of 200 items: hal
 
 # WHAT=enqueue chooses one bench (README has the list); ROUNDS, SECONDS and ITEMS change its size. With the dispatcher's
 # flags, so that what that has built serves here too.
-bench: build $(if $(filter all jobs burst keda kafka idle takeover,$(or $(WHAT),all)),cluster images) ## Every figure of the README beside its peers: target/bench/results.md
+bench: build $(if $(filter all jobs burst keda kafka sizes idle takeover,$(or $(WHAT),all)),cluster images) ## Every figure of the README beside its peers: target/bench/results.md
 	@tests/bench/peers/install.sh
 	$(if $(filter all kafka,$(or $(WHAT),all)),@tests/kafka/install.sh)
 	@PGBATCH_BENCH_WHAT='$(WHAT)' PGBATCH_BENCH_ROUNDS='$(ROUNDS)' PGBATCH_BENCH_SECONDS='$(SECONDS)' PGBATCH_BENCH_ITEMS='$(ITEMS)' \

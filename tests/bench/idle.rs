@@ -16,6 +16,9 @@ use crate::settings::Settings;
 /// Its two sessions, as the server's log names them.
 const SESSIONS: [&str; 2] = ["pgbatch dispatch", "pgbatch doorbell"];
 
+/// And in the API server's log.
+const AGENT: &str = "\"userAgent\":\"pgbatch/";
+
 pub(crate) async fn idle(settings: &Settings) -> Result<Report, Failed> {
     let queues = settings.items(1000);
     let time = settings.turn(30);
@@ -41,11 +44,15 @@ pub(crate) async fn idle(settings: &Settings) -> Result<Report, Failed> {
     tokio::time::sleep(Duration::from_secs(5)).await;
 
     let statements = || SESSIONS.iter().map(|name| world.statements_of(name)).sum::<io::Result<usize>>();
+    // What is not counted when there is much would not be when there is none.
+    if statements()? == 0 || audit.requests(AGENT)?.is_empty() {
+        return Err("neither log knows the dispatcher".into());
+    }
     let (audit, before, cpu_before) = (Audit::begin(&cluster)?, statements()?, cpu(dispatcher.id())?);
     tokio::time::sleep(time).await;
     let busy = cpu(dispatcher.id())? - cpu_before;
     let statements = statements()? - before;
-    let requests = audit.requests("\"userAgent\":\"pgbatch/")?;
+    let requests = audit.requests(AGENT)?;
     let of_others = requests.iter().filter(|request| request["verb"] != "watch").count();
     let opened = requests.iter().filter(|r| r["verb"] == "watch" && is_first(r)).count();
 

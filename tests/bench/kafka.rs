@@ -51,7 +51,7 @@ pub(crate) async fn kafka(settings: &Settings) -> Result<Report, Failed> {
     for seconds in PERIODS {
         let period = Duration::from_secs(seconds);
         let time = settings.turn(60).max(period).min(period * 20);
-        let names = ["pgbatch".to_owned(), format!("KEDA's poll each {seconds} s")];
+        let names = ["pgbatch, beside", "KEDA's"].map(|who| format!("{who} poll each {seconds} s"));
         let side = |part: &str| {
             names.clone().map(|name| Side::new(format!("{name}, record to Job created, {part}"), "ms"))
         };

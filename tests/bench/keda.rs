@@ -49,7 +49,7 @@ pub(crate) async fn keda(settings: &Settings) -> Result<Report, Failed> {
         let period = Duration::from_secs(seconds);
         // Two periods, and enough inserts for a median.
         let time = settings.turn(60).max(period).min(period * 20);
-        let names = ["pgbatch".to_owned(), format!("KEDA's poll each {seconds} s")];
+        let names = ["pgbatch, beside", "KEDA's"].map(|who| format!("{who} poll each {seconds} s"));
         let mut p50 =
             names.clone().map(|name| Side::new(format!("{name}, insert to Job created, p50"), "ms"));
         let mut max = names.map(|name| Side::new(format!("{name}, insert to Job created, max"), "ms"));

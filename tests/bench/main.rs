@@ -29,6 +29,7 @@ mod plot;
 mod ranges;
 mod rig;
 mod settings;
+mod sizes;
 mod stream;
 mod takeover;
 
@@ -39,9 +40,9 @@ use rig::Failed;
 use settings::Settings;
 
 /// The benches, in the order of the table.
-pub(crate) const BENCHES: [&str; 15] = [
+pub(crate) const BENCHES: [&str; 16] = [
     "enqueue", "wal", "bulk", "ranges", "hold", "latency", "backlog", "open", "drain", "jobs", "burst",
-    "keda", "kafka", "idle", "takeover",
+    "keda", "kafka", "sizes", "idle", "takeover",
 ];
 
 /// Those that `all` leaves out: minutes and gigabytes, for a figure that does not change.
@@ -62,11 +63,18 @@ async fn main() -> Result<(), Failed> {
         // One that fails takes no other along.
         match run(bench, &settings).await {
             Ok(report) => output::save(bench, &settings.command(bench), &report)?,
-            Err(error) => failed.push(format!("{bench}: {error}")),
+            // The server's words are in the cause.
+            Err(error) => {
+                let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
+                failed.push(format!("{bench}: {error}{cause}"));
+            }
         }
     }
     let results = rig::output().join("results.md");
-    writeln!(stdout(), "\n{}\nbench: {}", std::fs::read_to_string(&results)?, results.display())?;
+    // There is none where nothing was ever measured.
+    if let Ok(tables) = std::fs::read_to_string(&results) {
+        writeln!(stdout(), "\n{tables}\nbench: {}", results.display())?;
+    }
     if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join("; ")).into()) }
 }
 
@@ -78,6 +86,7 @@ async fn run(bench: &str, settings: &Settings) -> Result<Report, Failed> {
         "burst" => return burst::burst(settings).await,
         "keda" => return keda::keda(settings).await,
         "kafka" => return kafka::kafka(settings).await,
+        "sizes" => return sizes::sizes(settings).await,
         "idle" => return idle::idle(settings).await,
         _ => {}
     }

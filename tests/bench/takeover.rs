@@ -9,7 +9,7 @@ use e2e::wait::until;
 use e2e::world::World;
 use tokio_postgres::Client;
 
-use crate::api_server::{quiet_dispatcher, suspended};
+use crate::api_server::{Audit, quiet_dispatcher, suspended};
 use crate::backlog::fill;
 use crate::figures::{Bar, Report, Side};
 use crate::rig::{Failed, QUEUE};
@@ -39,9 +39,9 @@ pub(crate) async fn takeover(server: &Server, settings: &Settings) -> Result<Rep
         ))
         .await?;
     let start = || quiet_dispatcher(&world, &cluster, &namespace.name);
-    let made = Instant::now();
+    let (audit, made) = (Audit::begin(&cluster)?, Instant::now());
     let mut leader = start()?;
-    until_live(&world.client, live).await;
+    until_live(&world.client, live, &audit, &namespace.name).await;
     let made = made.elapsed().as_secs();
 
     let mut starts = Side::new("pgbatch dispatch, started, to the claim of a new item", "ms");
@@ -77,10 +77,14 @@ pub(crate) async fn takeover(server: &Server, settings: &Settings) -> Result<Rep
     Ok(report)
 }
 
-/// Waits until all live Jobs are made: their dispatcher knows each by its watch.
-async fn until_live(client: &Client, live: i64) {
-    let sql = "SELECT FROM pgbatch.queues WHERE name = $1 AND running >= $2";
-    until("the live Jobs", LIMIT, async || client.query_opt(sql, &[&LIVE, &live]).await.ok().flatten()).await;
+/// Waits until all live Jobs are made. Not by the view of the queues, which counts what is pending.
+async fn until_live(client: &Client, live: i64, audit: &Audit, namespace: &str) {
+    let sql = "SELECT FROM pgbatch.runs WHERE queue = $1 HAVING count(*) >= $2";
+    until("the live runs", LIMIT, async || client.query_opt(sql, &[&LIVE, &live]).await.ok().flatten()).await;
+    until("the live Jobs", LIMIT, async || {
+        audit.created(namespace).ok().filter(|created| created.len() as i64 >= live)
+    })
+    .await;
 }
 
 async fn until_nobody_leads(client: &Client) {
