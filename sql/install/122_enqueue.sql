@@ -25,7 +25,8 @@ DECLARE
     id    bigint;
 BEGIN
     -- The usual call, in as few steps as can be: each expression is prepared anew in each transaction.
-    IF jsonb_typeof(item) = 'object' AND pg_column_size(item) <= 512 AND priority = 0
+    -- As text: a number may be ten bytes stored and 100,000 written out.
+    IF jsonb_typeof(item) = 'object' AND octet_length(item::text) <= 512 AND priority = 0
         AND num_nonnulls(label, not_before, unique_key, key, after, max_attempts) = 0 THEN
         -- One statement reads the queue and inserts, as in insert_batch().
         INSERT INTO pgbatch.batch AS b (queue, state, items, has_fresh, priority, max_attempts, created_by, item)
@@ -37,8 +38,8 @@ BEGIN
         END IF;
     END IF;
     -- A batch's row is written three more times, with its item.
-    small := pg_column_size(item) <= 512;
-    IF item IS NULL OR jsonb_typeof(item) <> 'object' OR NOT small AND octet_length(item::text) > 65536 THEN
+    small := octet_length(item::text) <= 512;
+    IF item IS NULL OR jsonb_typeof(item) <> 'object' OR octet_length(item::text) > 65536 THEN
         PERFORM pgbatch.reject_item('item', item);
     END IF;
     batch := pgbatch.insert_batch(queue, 1, label, priority, not_before, unique_key, key, after, max_attempts,

@@ -87,6 +87,7 @@ bad_input! {
     item_is_null: "SELECT pgbatch.enqueue('q', NULL)" => "22023" "item is invalid: NULL, expected a JSON object";
     item_too_large: "SELECT pgbatch.enqueue('q', jsonb_build_object('x', repeat('x', 65528)))" => "22023" "item is too large: 65537 bytes as text, at most 65536 are allowed";
     third_item_is_a_number: "SELECT pgbatch.enqueue_batch('q', ARRAY['{}', '{}', '7', '8']::jsonb[])" => "22023" "items[3] is invalid: number";
+    item_with_a_long_number: "SELECT pgbatch.enqueue('q', '{\"x\": 1e100000}')" => "22023" "item is too large: 100008 bytes as text, at most 65536 are allowed";
     second_item_too_large: "SELECT pgbatch.enqueue_batch('q', ARRAY['{}', jsonb_build_object('x', repeat('x', 65528))])" => "22023" "items[2] is too large";
     items_null: "SELECT pgbatch.enqueue_batch('q', NULL)" => "22023" "items must not be NULL";
     row_too_large: "SELECT pgbatch.enqueue_query('q', 'SELECT repeat(''x'', n) AS x FROM unnest(ARRAY[1, 65536]) n')" => "22023" "items[2] is too large";
