@@ -96,7 +96,7 @@ BEGIN
     LOOP
         SELECT c.oid, c.oid::regclass AS name, c.relkind, c.relowner INTO stored
         FROM pg_class c WHERE c.oid = to_regclass(pgbatch.spring_table(spring, used.name));
-        IF NOT FOUND OR stored.relkind NOT IN ('r', 'p') THEN
+        IF NOT FOUND OR stored.relkind <> 'r' THEN
             PERFORM pgbatch.reject(
                 format('options.spring_batch is invalid: there is no table %s', pgbatch.spring_table(spring, used.name)),
                 'Make the tables of Spring Batch first, with org/springframework/batch/core/schema-postgresql.sql of '

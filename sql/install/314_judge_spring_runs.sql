@@ -38,7 +38,7 @@ BEGIN
             FROM (SELECT pgbatch.free_spring_executions(queue.spring, ended) AS executions) j
             CROSS JOIN LATERAL jsonb_array_elements(ended) o;
         EXCEPTION
-            WHEN lock_not_available THEN
+            WHEN lock_not_available OR deadlock_detected THEN
                 CONTINUE;
             WHEN OTHERS THEN
                 GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT;
