@@ -13,19 +13,20 @@
 CREATE FUNCTION pgbatch.apply_scaled_job(epoch bigint, manifest jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    known    pgbatch.scaled_job;
-    plan     jsonb;
-    problem  text;
-    advice   text;
+    space   CONSTANT text := manifest #>> '{metadata,namespace}';
+    title   CONSTANT text := manifest #>> '{metadata,name}';
+    known   pgbatch.scaled_job;
+    plan    jsonb;
+    problem text;
+    advice  text;
 BEGIN
     PERFORM pgbatch.check_epoch(epoch);
-    SELECT s.* INTO known FROM pgbatch.scaled_job s
-    WHERE s.namespace = manifest #>> '{metadata,namespace}' AND s.name = manifest #>> '{metadata,name}';
+    SELECT s.* INTO known FROM pgbatch.scaled_job s WHERE s.namespace = space AND s.name = title;
     plan := pgbatch.read_scaled_job(manifest::text);
     IF known.manifest IS DISTINCT FROM manifest
         OR known.triggers <> ARRAY(SELECT t.name FROM pgbatch.live_triggers t WHERE t.name = ANY (known.triggers) ORDER BY 1) THEN
-        known.namespace := manifest #>> '{metadata,namespace}';
-        known.name := manifest #>> '{metadata,name}';
+        known.namespace := space;
+        known.name := title;
         known.manifest := manifest;
         PERFORM pgbatch.drop_scaled_triggers(known.triggers);
         -- A queue of the same name that is somebody else's stays: create_queue() refuses.

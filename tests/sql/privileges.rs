@@ -53,6 +53,7 @@ async fn every_function_pins_its_search_path() -> Tested {
             "pgbatch.ms",
             "pgbatch.schedule",
             "pgbatch.take_import_steps",
+            "pgbatch.take_import_steps_as",
             "pgbatch.watch_count",
             "pgbatch.watch_rows"
         ]

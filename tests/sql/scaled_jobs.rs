@@ -21,7 +21,9 @@ fn scaled_job(name: &str, spec: &Value) -> Value {
 async fn with_work() -> Tested<(Database, Client)> {
     let database = database().await?;
     let client = database.connect().await?;
-    client.batch_execute("CREATE TABLE work (id int)").await?;
+    client
+        .batch_execute("INSERT INTO pgbatch.installation DEFAULT VALUES; CREATE TABLE work (id int)")
+        .await?;
     Ok((database, client))
 }
 
