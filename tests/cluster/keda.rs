@@ -2,7 +2,7 @@
 
 use e2e::wait::until;
 use pgbatch_core::scaled_job::manifest::read_one;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::on_cluster::OnCluster;
 use crate::{LONG, SOON, Tested, condition};
@@ -66,5 +66,86 @@ async fn the_scaled_job_of_the_claps_runs_as_it_is_and_survives_kill_9() -> Test
     insert(&on, 1).await?;
     until_waiting(&on, "the row that came later", 0).await;
     assert!(dispatcher.is_running()?);
+    Ok(())
+}
+
+/// As KEDA defines it, but for its schema.
+fn definition() -> Value {
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "scaledjobs.keda.sh"},
+        "spec": {"group": "keda.sh", "scope": "Namespaced",
+            "names": {"kind": "ScaledJob", "listKind": "ScaledJobList", "plural": "scaledjobs", "singular": "scaledjob",
+                "shortNames": ["sj"]},
+            "versions": [{"name": "v1alpha1", "served": true, "storage": true, "subresources": {"status": {}},
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}})
+}
+
+/// The condition Ready of a ScaledJob, once it has this status.
+async fn until_ready(on: &OnCluster, name: &str, status: &str) -> Value {
+    until(&format!("{name} to be Ready {status}"), SOON, async || {
+        let found = on.cluster.list(&on.namespace.name, "scaledjobs.keda.sh").ok()?;
+        let object = found.into_iter().find(|object| object["metadata"]["name"] == name)?;
+        let conditions = object["status"]["conditions"].as_array()?.clone();
+        conditions.into_iter().find(|condition| condition["type"] == "Ready" && condition["status"] == status)
+    })
+    .await
+}
+
+async fn until_triggers(on: &OnCluster, expected: i64) {
+    until(&format!("{expected} triggers to be there"), SOON, async || {
+        let row = on.world.client.query_one("SELECT count(*) FROM pgbatch.triggers", &[]).await.ok()?;
+        (row.get::<_, i64>(0) == expected).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn scaled_jobs_of_the_cluster_are_served_without_keda() -> Tested {
+    let on = OnCluster::new("scaled-jobs").await?;
+    on.world.sql_secret(&on.cluster, &on.namespace.name)?;
+    on.world.client.batch_execute(TABLES).await?;
+    on.cluster.apply(&definition())?;
+    on.cluster.kubectl(&[
+        "wait",
+        "--for=condition=Established",
+        "crd/scaledjobs.keda.sh",
+        "--timeout=60s",
+    ])?;
+    let mut manifest = scaled_job(&on)?;
+    manifest["metadata"]["namespace"] = on.namespace.name.clone().into();
+    on.cluster.apply(&manifest)?;
+    let flags = ["--scaled-jobs".to_owned()];
+    let mut dispatcher = on.dispatcher_with(&flags, None, on.cluster.kubeconfig())?;
+    let ready = until_ready(&on, "claps", "True").await;
+    assert!(
+        ready["message"].as_str().is_some_and(|m| m.starts_with("served by pgbatch, queue claps\n")),
+        "{ready}"
+    );
+    insert(&on, 3).await?;
+    until_waiting(&on, "three claps", 0).await;
+
+    // A second one, that becomes right while it is watched.
+    let mut other = manifest.clone();
+    other["metadata"]["name"] = "other".into();
+    other["spec"]["triggers"][0]["metadata"]["query"] = "SELECT n FROM later".into();
+    on.cluster.apply(&other)?;
+    let refused = until_ready(&on, "other", "False").await;
+    assert_eq!(refused["reason"], "ScaledJobCheckFailed");
+    let message = refused["message"].as_str().ok_or("no message")?;
+    assert!(
+        message.starts_with("spec.triggers[0]: query is invalid: relation \"later\" does not exist"),
+        "{message}"
+    );
+    on.world.client.batch_execute("CREATE TABLE later (n int); INSERT INTO later VALUES (0)").await?;
+    until_ready(&on, "other", "True").await;
+    until_triggers(&on, 2).await;
+
+    // One goes while it is watched, the other while nobody looks.
+    on.cluster.kubectl(&["delete", "scaledjobs.keda.sh", "other", "--namespace", &on.namespace.name])?;
+    until_triggers(&on, 1).await;
+    dispatcher.kill()?;
+    on.cluster.kubectl(&["delete", "scaledjobs.keda.sh", "claps", "--namespace", &on.namespace.name])?;
+    let _dispatcher = on.dispatcher_with(&flags, None, on.cluster.kubeconfig())?;
+    until_triggers(&on, 0).await;
     Ok(())
 }
