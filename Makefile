@@ -77,7 +77,7 @@ test-kafka: build ## Triggers on topics of a real Kafka broker: a minute
 	@tests/kafka/install.sh
 	cargo test -p e2e --test kafka
 
-test-spring: build ## The PartitionHandler for Spring Batch 5 and 6, with local processes: two minutes
+test-spring: build ## The PartitionHandler for Spring Batch 5 and 6, with local processes: a minute and a half
 	@tests/spring/build.sh
 	cargo test -p e2e --test spring -- --test-threads=1
 

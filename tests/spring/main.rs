@@ -87,10 +87,13 @@ impl Partitions {
     }
 
     async fn queue(&self, name: &str, arguments: &[&str], options: &str) -> Tested {
+        self.queue_of(name, &self.command(arguments), options).await
+    }
+
+    async fn queue_of(&self, name: &str, command: &[String], options: &str) -> Tested {
         let env: Vec<Value> =
             self.env().iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
-        let container =
-            json!({"name": "main", "image": "none", "command": self.command(arguments), "env": env});
+        let container = json!({"name": "main", "image": "none", "command": command, "env": env});
         let template = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
         let sql = format!("SELECT pgbatch.create_queue($1, $2, retry_backoff => '100 ms'{options})");
         self.world.client.execute(&sql, &[&name, &template]).await?;
@@ -167,6 +170,30 @@ async fn partitions_survive_the_death_of_a_worker_and_of_the_manager(version: u3
         Some(2),
         "each was one StepExecution, also that of the killed worker"
     );
+    Ok(())
+}
+
+/// As without `SpringApplication.exit`: the process ends with 0, whatever became of its job.
+#[tokio::test]
+async fn a_failed_job_fails_its_run_though_its_process_ends_with_0() -> Tested {
+    let on = Partitions::new(5).await?;
+    let run_id = "pgbatch.run_id=$(PGBATCH_RUN_ID),java.lang.Long,false";
+    let mut command = ["sh", "-c", "\"$@\" || :", "sh"].map(str::to_owned).to_vec();
+    command.extend(on.command(&["day=1,java.lang.Long", run_id]));
+    on.queue_of("careless", &command, r#", max_attempts => 1, options => '{"spring_batch": true}'"#).await?;
+    let setting = "SELECT pgbatch.alter_queue('partitions', max_attempts => 1);
+        INSERT INTO invoice SELECT * FROM purchase WHERE id = 1";
+    on.world.client.batch_execute(setting).await?;
+    let _dispatcher = on.world.dispatcher(&[])?;
+    on.world.client.execute("SELECT pgbatch.enqueue('careless')", &[]).await?;
+    let ended = "SELECT concat_ws(' ', state, exit_code, reason, message) FROM pgbatch.runs
+        WHERE queue = 'careless' AND finished_at IS NOT NULL";
+    let run: String = until("the manager's end", LONG, async || on.one(ended).await).await;
+    let says = "failed 0 FAILED FAILED: org.springframework.batch.core.JobExecutionException: Partition handler returned";
+    assert!(run.starts_with(says), "{run}");
+    let worker = "SELECT message FROM pgbatch.runs WHERE queue = 'partitions' AND state = 'failed'";
+    let message: String = on.one(worker).await.ok_or("no worker has failed")?;
+    assert!(message.contains("duplicate key value"), "{message}");
     Ok(())
 }
 
