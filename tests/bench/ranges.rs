@@ -57,7 +57,7 @@ async fn make(client: &Client, rows: i64, key: &str) -> Result<(), Failed> {
         .batch_execute(&format!(
             "DROP TABLE IF EXISTS rows;
              CREATE UNLOGGED TABLE rows (k bigint, amount int) WITH (autovacuum_enabled = false);
-             INSERT INTO rows SELECT {}, 1 FROM generate_series(0, {rows} - 1) i;
+             INSERT INTO rows SELECT {}, 1 FROM generate_series(0::bigint, {rows} - 1) i;
              SET maintenance_work_mem = '1GB';
              CREATE INDEX ON rows (k)",
             key.replace("rows", &rows.to_string())

@@ -6,6 +6,7 @@ pub mod environment;
 pub mod job_manifest;
 pub mod kafka_lag;
 pub mod name;
+pub mod pace;
 pub mod plan;
 pub mod retry;
 pub mod run;

@@ -14,6 +14,7 @@ mod api_server;
 mod client;
 mod facts;
 mod fate;
+mod gate;
 mod job_api;
 mod mirror;
 mod openings;
@@ -30,12 +31,13 @@ use pgbatch_core::job_manifest::{ManifestContext, build};
 use pgbatch_core::name::job_name;
 use pgbatch_core::run::RunSpec;
 use pgbatch_core::snapshot::{ExecutorView, RunId};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::{Instrument, info_span, warn};
 
 pub use self::api_server::ApiServer;
 pub use self::job_api::{JobApi, Watched};
+use self::gate::Gate;
 use self::mirror::{Mirror, Question, Target};
 use super::Executor;
 use crate::clock;
@@ -47,8 +49,6 @@ pub(crate) const VERBS: [(&str, &str, &[&str]); 3] = [
     ("", "events", &["list", "watch"]),
 ];
 
-/// Creates and deletes in flight: the API server takes some 400 Jobs a second at this many, and no more at more.
-const IN_FLIGHT_MAX: usize = 32;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Whoever answers for an API server that does not (a proxy, a load balancer) keeps the connection alive. An open watch
 /// has a bookmark each minute, and ends after 290 s by itself.
@@ -91,7 +91,7 @@ struct Inner<A> {
     installation: String,
     mirror: Mutex<Mirror>,
     changed: Notify,
-    in_flight: Semaphore,
+    gate: Gate,
     /// What is done later is a task of its own, and that needs the `Arc`.
     myself: Weak<Inner<A>>,
     tasks: Weak<Tasks>,
@@ -186,7 +186,7 @@ impl<A: JobApi> Kubernetes<A> {
             installation: context.installation.clone(),
             mirror: Mutex::new(Mirror::new(&namespace)),
             changed: Notify::new(),
-            in_flight: Semaphore::new(IN_FLIGHT_MAX),
+            gate: Gate::new(),
             myself: myself.clone(),
             tasks: Arc::downgrade(&tasks),
         });

@@ -34,19 +34,20 @@ impl<A: JobApi> Inner<A> {
     pub(super) async fn create(&self, target: Target, job: Job) {
         let run = target.run;
         let asked = Instant::now();
-        let result = {
-            let Ok(_permit) = self.in_flight.acquire().await else { return };
-            if asked.elapsed() > silence::UNACKNOWLEDGED_MAX {
-                // A dispatcher that was frozen, or cut off, may not lead any more; its successor may have had this run
-                // done and its Job removed, so not even the name would stop another one. The plan asks again, if it
-                // is still ours to do so.
-                Err(kube::Error::Service("it waited too long for its turn".into()))
-            } else {
-                limited(self.api.create(&target.namespace, &job)).await
+        let mut is_late = false;
+        let request = async {
+            // A dispatcher that was frozen, or cut off, may not lead any more; its successor may have had this run done
+            // and its Job removed, so not even the name would stop another one. The plan asks again, if it is still
+            // ours to do so.
+            is_late = asked.elapsed() > silence::UNACKNOWLEDGED_MAX;
+            if is_late {
+                return Err(kube::Error::Service("it waited too long for its turn".into()));
             }
+            limited(self.api.create(&target.namespace, &job)).await
         };
-        match result {
+        match self.gate.pass(request).await {
             Ok(()) => self.update(|mirror| mirror.created(run)),
+            Err(_) if is_late => self.update(|mirror| mirror.put_off(run, clock::now())),
             Err(error) => self.resolve(&target, &error).await,
         }
         let mut to_stop = None;
@@ -105,11 +106,7 @@ impl<A: JobApi> Inner<A> {
     /// Deletes a Job and, in the background, its pods with their own grace period; tries until it is answered.
     pub(super) async fn delete(&self, mut target: Target) {
         for tries in 1.. {
-            let result = {
-                let Ok(_permit) = self.in_flight.acquire().await else { return };
-                self.try_delete(&mut target).await
-            };
-            match result {
+            match self.gate.pass(self.try_delete(&mut target)).await {
                 Ok(()) => return,
                 Err(error) => {
                     if tries == 1 {
@@ -149,11 +146,7 @@ impl<A: JobApi> Inner<A> {
     /// Answers what only the API server can answer.
     pub(super) async fn answer(&self, question: Question) {
         for tries in 1.. {
-            let result = {
-                let Ok(_permit) = self.in_flight.acquire().await else { return };
-                self.try_answer(&question).await
-            };
-            let Err(error) = result else { return };
+            let Err(error) = self.gate.pass(self.try_answer(&question)).await else { return };
             if tries >= QUESTION_TRIES_MAX && self.mirror().give_up(&question) {
                 warn!(error = words(&error), ?question, "no answer from the API server");
                 return self.update(|_| {});

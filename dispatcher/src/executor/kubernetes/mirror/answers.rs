@@ -49,6 +49,15 @@ impl Mirror {
         });
     }
 
+    /// The create request was not sent, as too many others were before it: it is to be asked for again, at once.
+    pub(in super::super) fn put_off(&mut self, run: RunId, now: Timestamp) {
+        self.edit(run, |entry| {
+            if entry.is_unseen() {
+                entry.phase = JobPhase::Refused { again_at: now };
+            }
+        });
+    }
+
     /// The create request was refused for good.
     pub(in super::super) fn reject(&mut self, run: RunId, now: Timestamp, reason: &str, message: String) {
         self.edit(run, |entry| {
