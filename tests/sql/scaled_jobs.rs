@@ -12,7 +12,7 @@ fn scaled_job(name: &str, spec: &Value) -> Value {
         "spec": {"maxReplicaCount": 5, "triggers": [{"type": "postgresql", "metadata":
             {"query": "SELECT count(*) FROM work", "targetQueryValue": "1"}}],
             "jobTargetRef": {"template": {"spec": {"containers": [{"name": "clap", "image": "clap"}]}}}}});
-    for (key, value) in spec.as_object().unwrap() {
+    for (key, value) in spec.as_object().into_iter().flatten() {
         manifest["spec"][key] = value.clone();
     }
     manifest
