@@ -3,8 +3,9 @@
 -- equal keys in the same one.
 --
 -- A small table is cut exactly. Of a large one a sample of its pages says where to cut, so gaps and skew do no harm and the
--- table is not read whole: about 30 rows are looked at for each range, and each cut is looked up in the index of the key.
--- With that many, a range in twenty is off by more than a third (binomial: 2 / sqrt(30)); pages full of neighbours add to it.
+-- table is not read whole: about 30 pages are looked at for each range, a tenth of the table at most, and each cut is looked
+-- up in the index of the key. Pages and not rows: those of a page often have neighbouring keys, and count as one. With that
+-- many, a range in twenty is off by more than a third (binomial: 2 / sqrt(30)).
 --
 -- It runs as the caller, who needs SELECT on the table; row security holds.
 --
@@ -27,6 +28,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     less     text;
     percent  float8;
+    kept     float8;
     has_null boolean;
 BEGIN
     PERFORM pgbatch.check_ranges(source, key, rows_per_item);
@@ -37,6 +39,8 @@ BEGIN
             'Give a column without NULLs, or make the ranges with pgbatch.enqueue_query().');
     END IF;
     percent := pgbatch.sample_percent(source, rows_per_item);
+    -- Of the rows of those pages 100 a range are enough, and soon sorted.
+    kept := CASE WHEN percent < 100 THEN least(1, 100 / (rows_per_item * percent / 100)) ELSE 1 END;
     RETURN pgbatch.enqueue_query(queue, format($query$
         WITH sample AS (
             SELECT t.%2$I AS key FROM %1$s t %4$s
@@ -53,8 +57,8 @@ BEGIN
             ELSE (SELECT t.%2$I FROM %1$s t WHERE t.%2$I %3$s r.next ORDER BY t.%2$I DESC LIMIT 1) END AS "to"
         FROM range r ORDER BY r."from"$query$,
         source, key, less,
-        CASE WHEN percent < 100 THEN format('TABLESAMPLE SYSTEM (%s)', percent) END,
-        greatest(1, round(rows_per_item * percent / 100))::bigint),
+        CASE WHEN percent < 100 THEN format('TABLESAMPLE SYSTEM (%s) WHERE random() < %s', percent, kept) END,
+        greatest(1, round(rows_per_item * percent / 100 * kept))::bigint),
         label, priority, not_before, unique_key, batch_key, after, max_attempts);
 END
 $$;
@@ -122,14 +126,18 @@ $$;
 CREATE FUNCTION pgbatch.sample_percent(source regclass, rows_per_item int) RETURNS float8
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     -- Exact where that costs little: few rows, or so small ranges that a sample would be a good part of the table.
-    SELECT CASE WHEN r.rows < 100000 OR s.percent > 20 THEN 100 ELSE s.percent END
+    SELECT CASE WHEN t.rows < 100000 OR s.of_rows > 20 THEN 100
+        ELSE least(10, greatest(s.of_rows, s.of_pages)) END
     FROM (
         -- What ANALYZE or VACUUM saw, at the size of today. A table that neither has seen: some 100 bytes a row.
-        SELECT coalesce(sum(CASE WHEN c.reltuples >= 0 AND c.relpages > 0
-            THEN c.reltuples / c.relpages * (pg_relation_size(c.oid) / current_setting('block_size')::float8)
-            ELSE pg_relation_size(c.oid) / 100.0 END), 0) AS rows
-        FROM (SELECT source AS oid UNION SELECT p.relid FROM pg_partition_tree(source) p) p
-        JOIN pg_class c ON c.oid = p.oid AND c.relkind IN ('r', 'm')) r
+        SELECT coalesce(sum(c.pages), 0) AS pages, coalesce(sum(c.pages * c.density), 0) AS rows
+        FROM (
+            SELECT pg_relation_size(c.oid) / current_setting('block_size')::float8 AS pages,
+                CASE WHEN c.reltuples >= 0 AND c.relpages > 0 THEN c.reltuples / c.relpages
+                    ELSE current_setting('block_size')::float8 / 100 END AS density
+            FROM (SELECT source AS oid UNION SELECT p.relid FROM pg_partition_tree(source) p) p
+            JOIN pg_class c ON c.oid = p.oid AND c.relkind IN ('r', 'm')) c) t
     CROSS JOIN LATERAL (
-        SELECT 100 * greatest(30 * r.rows / sample_percent.rows_per_item, 10000) / nullif(r.rows, 0) AS percent) s
+        SELECT 100 * greatest(30 * t.rows / sample_percent.rows_per_item, 10000) / nullif(t.rows, 0) AS of_rows,
+            100 * 30 * t.rows / sample_percent.rows_per_item / nullif(t.pages, 0) AS of_pages) s
 $$;
