@@ -33,7 +33,7 @@ BEGIN
         PERFORM pgbatch.take_import_steps(pg_catalog.jsonb_extract_path(plan, 'steps'));
         IF dry_run THEN
             -- Caught below: what the block has done is undone.
-            RAISE EXCEPTION USING ERRCODE = 'PGB01', MESSAGE = 'a dry run';
+            RAISE SQLSTATE 'PGB01';
         END IF;
     EXCEPTION WHEN SQLSTATE 'PGB01' THEN
         NULL;

@@ -46,7 +46,9 @@ BEGIN
                       -- beginning.
                       SELECT b.* FROM pgbatch.batch b WHERE b.has_fresh AND b.ready_xact >= (seen ->> 'until')::xid8
                       UNION ALL
-                      SELECT b.* FROM pgbatch.batch b WHERE b.has_fresh AND b.ready_xact = ANY ((seen ->> 'open')::xid8[])
+                      SELECT b.* FROM unnest((seen ->> 'open')::xid8[]) o (xact)
+                      CROSS JOIN LATERAL (
+                          SELECT b.* FROM pgbatch.batch b WHERE b.has_fresh AND b.ready_xact = o.xact OFFSET 0) b
                       OFFSET 0) b
                   WHERE b.cancel_requested_at IS NULL AND b.state IN ('pending', 'running')) l
             GROUP BY l.queue, l.priority;
@@ -135,7 +137,8 @@ BEGIN
                   FROM (
                       SELECT t.* FROM pgbatch.retry t WHERE t.ready_xact >= (seen ->> 'until')::xid8
                       UNION ALL
-                      SELECT t.* FROM pgbatch.retry t WHERE t.ready_xact = ANY ((seen ->> 'open')::xid8[])
+                      SELECT t.* FROM unnest((seen ->> 'open')::xid8[]) o (xact)
+                      CROSS JOIN LATERAL (SELECT t.* FROM pgbatch.retry t WHERE t.ready_xact = o.xact OFFSET 0) t
                       OFFSET 0) t
                   WHERE t.due_at IS NOT NULL
                   UNION ALL
@@ -158,8 +161,9 @@ BEGIN
         RETURN ARRAY(SELECT r.id FROM pgbatch.run r WHERE r.state IN ('starting', 'running'));
     END IF;
     RETURN ARRAY(
-        SELECT r.id FROM pgbatch.run r
-        WHERE r.id = ANY (ARRAY(SELECT l::bigint FROM jsonb_array_elements(seen -> 'live') l)) AND r.finished_at IS NULL
+        SELECT r.id FROM jsonb_array_elements(seen -> 'live') l (id)
+        CROSS JOIN LATERAL (SELECT r.id, r.finished_at FROM pgbatch.run r WHERE r.id = l.id::bigint LIMIT 1) r
+        WHERE r.finished_at IS NULL
         UNION
         SELECT r.id FROM pgbatch.run r WHERE r.id > (seen ->> 'last_run')::bigint AND r.finished_at IS NULL);
 END

@@ -59,7 +59,9 @@ BEGIN
                     coalesce((retries ->> q.name)::timestamptz, 'infinity')) ORDER BY q.name), '[]')
             FROM pgbatch.queue q
             WHERE q.name = ANY (also || ARRAY(SELECT jsonb_object_keys(fresh || retries))
-                || ARRAY(SELECT DISTINCT r.queue FROM pgbatch.run r WHERE r.id = ANY (live)))),
+                || ARRAY(
+                    SELECT DISTINCT r.queue FROM unnest(live) l (id)
+                    CROSS JOIN LATERAL (SELECT r.queue FROM pgbatch.run r WHERE r.id = l.id LIMIT 1) r))),
         'live', CASE WHEN cardinality(live) = 0 THEN '[]' ELSE pgbatch.observe_live(live) END,
         'next_not_before', (
             SELECT least(min(n.not_before), again_at)
@@ -73,7 +75,9 @@ BEGIN
             SELECT coalesce(jsonb_agg(n.namespace ORDER BY n.namespace), '[]')
             FROM (SELECT q.namespace FROM pgbatch.queue q WHERE q.namespace IS NOT NULL
                   UNION
-                  SELECT r.namespace FROM pgbatch.run r WHERE r.id = ANY (live) AND r.namespace IS NOT NULL) n),
+                  SELECT r.namespace FROM unnest(live) l (id)
+                  CROSS JOIN LATERAL (SELECT r.namespace FROM pgbatch.run r WHERE r.id = l.id LIMIT 1) r
+                  WHERE r.namespace IS NOT NULL) n),
         'prune_at', CASE WHEN EXISTS (SELECT FROM pgbatch.pruning) THEN now()
             ELSE (SELECT min(b.expires_at) FROM pgbatch.batch b WHERE b.expires_at IS NOT NULL) END);
 END
@@ -93,8 +97,10 @@ BEGIN
         FROM pgbatch.parallel_limit l
         LEFT JOIN (
             SELECT q.limit_name, count(*) AS live
-            FROM pgbatch.run r JOIN pgbatch.queue q ON q.name = r.queue
-            WHERE r.id = ANY (live) AND q.limit_name IS NOT NULL
+            FROM unnest(live) l (id)
+            CROSS JOIN LATERAL (SELECT r.queue FROM pgbatch.run r WHERE r.id = l.id LIMIT 1) r
+            JOIN pgbatch.queue q ON q.name = r.queue
+            WHERE q.limit_name IS NOT NULL
             GROUP BY q.limit_name) n ON n.limit_name = l.name);
 END
 $$;
@@ -154,8 +160,8 @@ BEGIN
                 'waiting', CASE WHEN r.state = 'starting' AND r.reason IS NOT NULL
                     THEN jsonb_build_object('reason', r.reason, 'message', coalesce(r.message, '')) END)
             ORDER BY r.batch_id, r.id), '[]')
-        FROM pgbatch.run r
-        CROSS JOIN LATERAL (SELECT b.key, b.cancel_requested_at FROM pgbatch.batch b WHERE b.id = r.batch_id LIMIT 1) b
-        WHERE r.id = ANY (live));
+        FROM unnest(live) l (id)
+        CROSS JOIN LATERAL (SELECT r.* FROM pgbatch.run r WHERE r.id = l.id LIMIT 1) r
+        CROSS JOIN LATERAL (SELECT b.key, b.cancel_requested_at FROM pgbatch.batch b WHERE b.id = r.batch_id LIMIT 1) b);
 END
 $$;

@@ -194,7 +194,7 @@ async fn a_trigger_is_listed_keeps_its_queue_and_is_dropped_whole() -> Tested {
 #[tokio::test]
 async fn what_the_dispatcher_has_to_read_again_is_another_number() -> Tested {
     let (_database, client) = with_queue("").await?;
-    let seen = async || value::<Option<String>>(&client, "SELECT pgbatch.observe_kafka()").await;
+    let seen = async || value::<Option<String>>(&client, "SELECT change FROM pgbatch.kafka_change").await;
     assert_eq!(seen().await?, None);
     let mut known = vec![];
     for change in [

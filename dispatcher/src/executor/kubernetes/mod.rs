@@ -36,8 +36,8 @@ use tokio::task::JoinSet;
 use tracing::{Instrument, info_span, warn};
 
 pub use self::api_server::ApiServer;
-pub use self::job_api::{JobApi, Watched};
 use self::gate::Gate;
+pub use self::job_api::{JobApi, Watched};
 use self::mirror::{Mirror, Question, Target};
 use super::Executor;
 use crate::clock;
