@@ -16,9 +16,12 @@ const VERBS: [(&str, &str, &[&str]); 3] = [
     ("", "events", &["list", "watch"]),
 ];
 
+/// What doctor found: what, its verdict, and words.
+type Found = Vec<(String, String, String)>;
+
 impl OnCluster {
-    /// What doctor says with a kubeconfig, as (what, verdict, words).
-    fn doctor(&self, kubeconfig: &str) -> Result<Vec<(String, String, String)>, Box<dyn std::error::Error>> {
+    /// What doctor says with a kubeconfig.
+    fn doctor(&self, kubeconfig: &str) -> Result<Found, Box<dyn std::error::Error>> {
         let mut command = Command::new(Dispatcher::binary());
         command.args(["doctor", "-o", "json", "--namespace", &self.namespace.name]);
         command.env("PGBATCH_DATABASE_URL", self.world.database.url(OWNER));
