@@ -19,7 +19,7 @@ const SECOND_SESSION_MAX: Duration = Duration::from_secs(5);
 const SERVER_MIN: i64 = 150_000;
 
 /// Of a transaction that is open for so long, in hours.
-const LONG_HOURS: i64 = 1;
+const LONG_HOURS: i32 = 1;
 
 /// Examines it. Returns a run of each queue, as the dispatcher might have to start it; what cannot be read is a finding.
 ///
@@ -197,8 +197,7 @@ async fn open_transactions(session: &Session, findings: &mut Findings) -> Result
         (extract(epoch FROM now() - a.xact_start) / 3600)::bigint AS hours \
         FROM pg_stat_activity a WHERE a.datname = current_database() AND a.xact_start < now() - make_interval(hours => $1::int) \
         AND (a.backend_xid IS NOT NULL OR a.backend_xmin IS NOT NULL) ORDER BY a.xact_start LIMIT 1";
-    let hours = i32::try_from(LONG_HOURS).unwrap_or(1);
-    match session.row(sql, &[&hours]).await? {
+    match session.row(sql, &[&LONG_HOURS]).await? {
         None => findings.fine("transactions", "none is open for an hour"),
         Some(row) => findings.warn(
             "transactions",
