@@ -57,8 +57,10 @@ CREATE INDEX batch_fresh ON pgbatch.batch (queue, priority DESC, id)
 CREATE INDEX batch_fresh_key ON pgbatch.batch (queue, key, priority DESC, id)
     WHERE has_fresh AND key IS NOT NULL AND cancel_requested_at IS NULL AND state IN ('pending', 'running');
 
--- The same, by when it became so. With another condition, so that no plan takes the one above for it: see fresh_levels().
-CREATE INDEX batch_ready ON pgbatch.batch (ready_xact) WHERE has_fresh;
+-- The same, by when it became so. Each transaction's number is greater than 0: the condition is there for fresh_levels() alone to
+-- say it, so that no plan takes one of these indexes for the other. It would read an entry of each batch that was claimed since
+-- the oldest snapshot.
+CREATE INDEX batch_ready ON pgbatch.batch (ready_xact) WHERE has_fresh AND ready_xact > '0'::pg_catalog.xid8;
 
 -- The other open ones.
 CREATE INDEX batch_held ON pgbatch.batch (queue, id)
@@ -75,6 +77,11 @@ $$;
 CREATE INDEX batch_movable ON pgbatch.batch (pgbatch.waits_for(state, after), not_before)
     WHERE state = 'waiting' OR state = 'pending' AND items = 0;
 
+-- A look finds them here, and nowhere else: where a condition implies that of batch_held too, a plan may read that one
+-- instead, with an entry of each batch that was claimed since the oldest snapshot.
+CREATE VIEW pgbatch.movable_batch AS
+SELECT b.id, b.after, b.not_before, pgbatch.waits_for(b.state, b.after) AS waits_for FROM pgbatch.batch b
+WHERE b.state = 'waiting' OR b.state = 'pending' AND b.items = 0;
 -- The ended batches, in the order of their deletion.
 CREATE INDEX batch_expires ON pgbatch.batch (expires_at) WHERE expires_at IS NOT NULL;
 

@@ -11,11 +11,11 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN QUERY
         SELECT b.id, 'release', NULL
-        FROM pgbatch.batch b
-        WHERE b.state = 'waiting' AND pgbatch.waits_for(b.state, b.after) = 'time' AND b.not_before <= now()
+        FROM pgbatch.movable_batch b
+        WHERE b.waits_for = 'time' AND b.not_before <= now()
         UNION ALL
         SELECT b.id, CASE WHEN d.hopeless IS NULL THEN 'release' ELSE 'cancel' END, d.hopeless
-        FROM pgbatch.batch b
+        FROM pgbatch.movable_batch b
         CROSS JOIN LATERAL (
             SELECT bool_and(d.state IS NOT DISTINCT FROM 'succeeded') AS done,
                 min(CASE WHEN d.id IS NULL THEN format('batch %s was dropped', a.id)
@@ -23,11 +23,10 @@ BEGIN
                     WHEN d.state = 'cancelled' THEN format('batch %s was cancelled', a.id) END) AS hopeless
             FROM unnest(b.after) a (id)
             LEFT JOIN LATERAL (SELECT d.id, d.state FROM pgbatch.batch d WHERE d.id = a.id LIMIT 1) d ON true) d
-        WHERE b.state = 'waiting' AND pgbatch.waits_for(b.state, b.after) = 'others'
+        WHERE b.waits_for = 'others'
             AND (d.hopeless IS NOT NULL OR d.done AND (b.not_before IS NULL OR b.not_before <= now()))
         UNION ALL
-        SELECT b.id, 'close', NULL FROM pgbatch.batch b
-        WHERE b.state = 'pending' AND b.items = 0 AND pgbatch.waits_for(b.state, b.after) = 'nothing';
+        SELECT b.id, 'close', NULL FROM pgbatch.movable_batch b WHERE b.waits_for = 'nothing';
 END
 $$;
 

@@ -43,12 +43,14 @@ BEGIN
                   SELECT b.queue, b.priority, b.id
                   FROM (
                       -- OFFSET: with the conditions below in here, the index of what can be claimed would do as well, read from its
-                      -- beginning.
-                      SELECT b.* FROM pgbatch.batch b WHERE b.has_fresh AND b.ready_xact >= (seen ->> 'until')::xid8
+                      -- beginning. "> 0": see batch_ready.
+                      SELECT b.* FROM pgbatch.batch b
+                      WHERE b.has_fresh AND b.ready_xact > '0'::xid8 AND b.ready_xact >= (seen ->> 'until')::xid8
                       UNION ALL
                       SELECT b.* FROM unnest((seen ->> 'open')::xid8[]) o (xact)
                       CROSS JOIN LATERAL (
-                          SELECT b.* FROM pgbatch.batch b WHERE b.has_fresh AND b.ready_xact = o.xact OFFSET 0) b
+                          SELECT b.* FROM pgbatch.batch b
+                          WHERE b.has_fresh AND b.ready_xact > '0'::xid8 AND b.ready_xact = o.xact OFFSET 0) b
                       OFFSET 0) b
                   WHERE b.cancel_requested_at IS NULL AND b.state IN ('pending', 'running')) l
             GROUP BY l.queue, l.priority;

@@ -67,8 +67,8 @@ BEGIN
             SELECT least(min(n.not_before), again_at)
             FROM unnest('{time,others}'::text[]) w (reason)
             CROSS JOIN LATERAL (
-                SELECT b.not_before FROM pgbatch.batch b
-                WHERE b.state = 'waiting' AND pgbatch.waits_for(b.state, b.after) = w.reason AND b.not_before > now()
+                SELECT b.not_before FROM pgbatch.movable_batch b
+                WHERE b.waits_for = w.reason AND b.not_before > now()
                 ORDER BY b.not_before LIMIT 1) n),
         'kafka', (SELECT k.change FROM pgbatch.kafka_change k),
         'namespaces', (

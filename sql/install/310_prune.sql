@@ -48,8 +48,8 @@ BEGIN
     END IF;
     -- Looked for after the locks: whoever enqueues after one of them holds a lock of it until his batch can be seen.
     wanted := ARRAY(
-        SELECT DISTINCT a.id FROM pgbatch.batch w CROSS JOIN LATERAL unnest(w.after) a (id)
-        WHERE w.state = 'waiting' AND pgbatch.waits_for(w.state, w.after) = 'others' AND a.id = ANY (expired));
+        SELECT DISTINCT a.id FROM pgbatch.movable_batch w CROSS JOIN LATERAL unnest(w.after) a (id)
+        WHERE w.waits_for = 'others' AND a.id = ANY (expired));
     UPDATE pgbatch.batch b SET expires_at = now() + interval '1 h' WHERE b.id = ANY (wanted);
     WITH gone AS (
         DELETE FROM pgbatch.batch b WHERE b.id = ANY (expired) AND b.id <> ALL (wanted) RETURNING b.id, b.items

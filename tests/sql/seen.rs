@@ -143,31 +143,47 @@ async fn entries_read(client: &Client) -> Tested<i64> {
     Ok(value::<i64>(client, READ).await? - before)
 }
 
-/// What was claimed stays in the indexes as long as somebody could still see it; it must not be searched each time.
+/// The least of three looks: after an ANALYZE, and autovacuum may do one at any time, the next look's plans are made anew, and
+/// the planner itself reads an index for the ends of its values.
+async fn entries_read_by_kept_plans(client: &Client) -> Tested<i64> {
+    let mut least = i64::MAX;
+    for _ in 0..3 {
+        least = least.min(entries_read(client).await?);
+    }
+    Ok(least)
+}
+
+/// What was claimed stays in the indexes as long as somebody could still see it; it must not be searched each time, whatever the
+/// planner knew of the tables when it chose.
 #[tokio::test]
 async fn a_look_does_not_pass_what_was_claimed_while_a_snapshot_is_held() -> Tested {
-    let (database, client) = with_queue(", max_parallel => 10000, max_attempts => 1").await?;
-    let holder = database.connect().await?;
-    holder.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_current_xact_id()").await?;
-    observe(&client).await?;
-    client.batch_execute("SELECT pgbatch.enqueue('q') FROM generate_series(1, 3000)").await?;
-    loop {
-        let view = observe(&client).await?;
-        let Some(queue) = view.queues.first().filter(|q| !q.fresh.is_empty()) else { break };
-        let ranges: Vec<_> = queue.fresh.iter().map(|f| (f.batch, 1, 1, 1)).collect();
-        claim(&client, &ranges).await?;
-        let ends: Vec<_> =
-            observe(&client).await?.live.iter().map(|run| outcome(run.run, RunState::Succeeded)).collect();
-        finish(&client, &ends).await?;
+    for analyzed in [false, true] {
+        let (database, client) = with_queue(", max_parallel => 10000, max_attempts => 1").await?;
+        let analyze =
+            if analyzed { "ANALYZE pgbatch.batch; ANALYZE pgbatch.run; ANALYZE pgbatch.retry" } else { "" };
+        let holder = database.connect().await?;
+        holder.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_current_xact_id()").await?;
+        observe(&client).await?;
+        client.batch_execute("SELECT pgbatch.enqueue('q') FROM generate_series(1, 3000)").await?;
+        client.batch_execute(analyze).await?;
+        loop {
+            let view = observe(&client).await?;
+            client.batch_execute(analyze).await?;
+            let Some(queue) = view.queues.first().filter(|q| !q.fresh.is_empty()) else { break };
+            let ranges: Vec<_> = queue.fresh.iter().map(|f| (f.batch, 1, 1, 1)).collect();
+            claim(&client, &ranges).await?;
+            let live = observe(&client).await?.live;
+            let ends: Vec<_> = live.iter().map(|run| outcome(run.run, RunState::Succeeded)).collect();
+            finish(&client, &ends).await?;
+            client.batch_execute(analyze).await?;
+        }
+        enqueue(&client, 1, "").await?;
+        let read = entries_read_by_kept_plans(&client).await?;
+        assert!(read < 200, "analyzed {analyzed}: a look at one batch read {read} entries");
+        client.batch_execute("RESET pgbatch.seen").await?;
+        let all = entries_read(&client).await?;
+        assert!(all > 3000, "the trap is there: a first look read {all} entries");
     }
-    enqueue(&client, 1, "").await?;
-    for _ in 0..2 {
-        let read = entries_read(&client).await?;
-        assert!(read < 200, "a look at one batch read {read} entries");
-    }
-    client.batch_execute("RESET pgbatch.seen").await?;
-    let all = entries_read(&client).await?;
-    assert!(all > 3000, "the trap is there: a first look read {all} entries");
     Ok(())
 }
 
