@@ -5,6 +5,7 @@ mod connection;
 mod doctoring;
 mod following;
 mod importing;
+mod migrating;
 mod person;
 mod piped;
 mod terminal;

@@ -10,6 +10,7 @@ mod failure;
 mod import;
 mod logs;
 mod ls;
+mod migrate;
 mod output;
 mod pause;
 mod pgpass;
@@ -84,6 +85,9 @@ enum Command {
     Resume(QueueArgs),
     /// Make queues and triggers of ScaledJobs of KEDA, and tell what is not as it was.
     Import(import::ImportArgs),
+    /// Create the extension in a database, or update it to the version whose files the server has; waits for a PostgreSQL that
+    /// is still starting.
+    Migrate(migrate::MigrateArgs),
     /// Would a dispatcher with these flags work? Tries the database, the doorbell, the rights and the cluster.
     Doctor(doctor::DoctorArgs),
     /// Print a script that completes commands and flags, as in: source <(pgbatch completions bash).
@@ -150,6 +154,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Pause(args) => for_people(pause::pause(args)),
         Command::Resume(args) => for_people(pause::resume(args)),
         Command::Import(args) => for_people(import::import(args)),
+        Command::Migrate(args) => {
+            telemetry::start(args.log.log_format, &args.log.log);
+            for_people(migrate::migrate(args))
+        }
         Command::Doctor(args) => for_people(doctor::doctor(args)),
         Command::Completions { shell } => status_of(completions::completions(shell)),
     }

@@ -1,0 +1,263 @@
+//! `pgbatch migrate`: brings the extension in a database to the version whose files its server has. The migrate Job of the
+//! chart is this; run by hand as often as one likes, it does what is left to do.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Error, Transaction};
+use tracing::info;
+
+use super::connection;
+use super::failure::{Failure, Fate};
+use super::output::Output;
+use crate::config::{ClientArgs, LogArgs};
+use crate::store::{CONTRACT_VERSION, ConnectError, DatabaseUrl, connect};
+
+/// Between two attempts to connect.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+/// The same, when it has taken long already.
+const PAUSE_MAX: Duration = Duration::from_secs(3);
+/// The same reason to wait is told again after so long.
+const TOLD_PERIOD: Duration = Duration::from_secs(10);
+
+/// Two that migrate at once do it one after the other; the number is any that nobody else would take.
+const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(8103120419745)";
+
+const READ: &str = "SELECT current_database()::text AS database, current_user::text AS role, e.extversion AS installed, \
+    pg_get_userbyid(e.extowner)::text AS owner, a.default_version AS available, \
+    current_setting('server_version_num')::int / 10000 AS major \
+    FROM (SELECT 1) AS one LEFT JOIN pg_extension AS e ON e.extname = 'pgbatch' \
+    LEFT JOIN pg_available_extensions AS a ON a.name = 'pgbatch'";
+
+/// Whose extension, and for how long to wait.
+#[derive(Debug, Args)]
+pub(super) struct MigrateArgs {
+    /// Connect as the owner of the database, or of the extension once it is there.
+    #[command(flatten)]
+    client: ClientArgs,
+    /// Wait for so long where PostgreSQL cannot be reached yet, or is still starting.
+    #[arg(long, env = "PGBATCH_WAIT", default_value = "60", value_name = "SECONDS")]
+    wait: u32,
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+}
+
+/// What the database has, and what its server has the files of.
+struct Found {
+    database: String,
+    role: String,
+    major: i32,
+    installed: Option<String>,
+    owner: Option<String>,
+    available: Option<String>,
+}
+
+/// What is left to do.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Create,
+    Update,
+    Nothing,
+}
+
+pub(super) async fn migrate(args: MigrateArgs) -> Result<Fate, Failure> {
+    let MigrateArgs { client: ClientArgs { database_url, output }, wait, log: _ } = args;
+    let output = Output::new(output);
+    let url = connection::database(database_url)?;
+    let mut client = connect_within(&url, Duration::from_secs(wait.into())).await?;
+    // What is not committed at the end was never done: so it may be tried, to see what comes of it.
+    let transaction = client.transaction().await?;
+    transaction.batch_execute("SET LOCAL search_path = pg_catalog, pg_temp").await?;
+    transaction.batch_execute(ONE_AT_A_TIME).await?;
+    let found = read(&transaction).await?;
+    let (step, version) = found.step()?;
+    let statement = match step {
+        Step::Create => "CREATE EXTENSION pgbatch",
+        Step::Update => "ALTER EXTENSION pgbatch UPDATE",
+        Step::Nothing => "",
+    };
+    transaction.batch_execute(statement).await.map_err(|error| found.refused(&error))?;
+    check_contract(&transaction, version).await?;
+    transaction.commit().await?;
+    report(&output, &found, &step, version)?;
+    Ok(Fate::Fine)
+}
+
+async fn read(transaction: &Transaction<'_>) -> Result<Found, Error> {
+    let row = transaction.query_one(READ, &[]).await?;
+    Ok(Found {
+        database: row.get("database"),
+        role: row.get("role"),
+        major: row.get("major"),
+        installed: row.get("installed"),
+        owner: row.get("owner"),
+        available: row.get("available"),
+    })
+}
+
+/// Whether what is there now is what this program speaks: the dispatcher, which is this program, would refuse it too.
+async fn check_contract(transaction: &Transaction<'_>, version: &str) -> Result<(), Failure> {
+    let contract: i32 = transaction.query_one("SELECT pgbatch.contract_version()", &[]).await?.get(0);
+    let hint = match contract.cmp(&CONTRACT_VERSION) {
+        std::cmp::Ordering::Equal => return Ok(()),
+        std::cmp::Ordering::Greater => {
+            "take a newer pgbatch program (image); the database was left as it was"
+        }
+        std::cmp::Ordering::Less => {
+            "give the server the files of a newer pgbatch (extension image, package); the database was left as it was"
+        }
+    };
+    let words = format!(
+        "pgbatch {version}, whose files the server has, speaks contract {contract}, this program {CONTRACT_VERSION}"
+    );
+    Err(Failure::new(words).hint(hint))
+}
+
+fn report(output: &Output, found: &Found, step: &Step, version: &str) -> Result<(), Failure> {
+    let Found { database, installed, .. } = found;
+    if output.is_json() {
+        return output.json(&json!({"database": database, "before": installed, "version": version}));
+    }
+    let before = installed.as_deref().unwrap_or_default();
+    output.line(&match step {
+        Step::Create => format!("database {database}: pgbatch {version} was created"),
+        Step::Update => format!("database {database}: pgbatch was updated from {before} to {version}"),
+        Step::Nothing => format!("database {database}: pgbatch {version} was there already"),
+    })
+}
+
+impl Found {
+    /// What is left to do, and the version that is there afterwards.
+    fn step(&self) -> Result<(Step, &str), Failure> {
+        let Some(available) = self.available.as_deref() else {
+            let hint = format!(
+                "put the extension for PostgreSQL {} there: the extension image (as image volume or by an init container), or \
+                 make install; README, section Install, has each way",
+                self.major
+            );
+            return Err(Failure::new("the server has no files of pgbatch").hint(hint));
+        };
+        let step = match self.installed.as_deref() {
+            None => Step::Create,
+            Some(installed) if installed != available => Step::Update,
+            Some(_) => Step::Nothing,
+        };
+        Ok((step, available))
+    }
+
+    /// PostgreSQL's words, and what to do about them.
+    fn refused(&self, error: &Error) -> Failure {
+        let Some(server) = error.as_db_error() else { return error_in_words(error) };
+        let Self { database, role, owner, installed, major, .. } = self;
+        let failure = Failure::new(server.message());
+        match (*server.code() == SqlState::INSUFFICIENT_PRIVILEGE, owner) {
+            (true, Some(owner)) => failure.hint(format!("connect as {owner}, who owns the extension")),
+            (true, None) => failure.hint(format!(
+                "as the owner of the database: GRANT CREATE ON DATABASE {database} TO {role}; or connect as him"
+            )),
+            _ if *server.code() == SqlState::UNDEFINED_FILE => failure.hint(format!(
+                "the server has the SQL of pgbatch, but no library that it can load: take the extension image or package for \
+                 PostgreSQL {major}, let dynamic_library_path name its folder, and note that it needs glibc (not alpine)"
+            )),
+            _ if *server.code() == SqlState::DUPLICATE_SCHEMA => {
+                failure.hint("the schema pgbatch is the extension's own: rename or drop the one that is there")
+            }
+            _ if *server.code() == SqlState::INVALID_PARAMETER_VALUE && installed.is_some() => failure
+                .hint("the server's files are older than what is installed: give it those of that version or later"),
+            _ => failure,
+        }
+    }
+}
+
+fn error_in_words(error: &Error) -> Failure {
+    Failure::new(crate::store::with_causes(error))
+}
+
+/// Connects, and tries again for as long as `wait` where time may help; each attempt has its own bound.
+async fn connect_within(url: &DatabaseUrl, wait: Duration) -> Result<Client, Failure> {
+    let started = Instant::now();
+    let mut pause = PAUSE_MIN;
+    let mut told: Option<(String, Instant)> = None;
+    loop {
+        let error = match connect(url, "pgbatch migrate", Arc::new(Notify::new())).await {
+            Ok((client, _driver)) => return Ok(client),
+            Err(error) => error,
+        };
+        if !may_pass(&error) {
+            return Err(unreachable(error));
+        }
+        let waited = started.elapsed();
+        if waited + pause > wait {
+            let words = format!("{error}; waited for {} s", waited.as_secs());
+            return Err(Failure::new(words)
+                .hint("does it run, and is this its address? --wait SECONDS waits for longer"));
+        }
+        let words = error.to_string();
+        if told.as_ref().is_none_or(|(before, at)| *before != words || at.elapsed() > TOLD_PERIOD) {
+            let left = (wait - waited).as_secs();
+            info!(seconds_left = left, error = words, "waiting for PostgreSQL");
+            told = Some((words, Instant::now()));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Whether the same attempt may succeed later, without anybody doing anything about it.
+fn may_pass(error: &ConnectError) -> bool {
+    let ConnectError::Connect { source, .. } = error else { return false };
+    match source.code() {
+        // Not reached at all.
+        None => true,
+        Some(code) => *code == SqlState::CANNOT_CONNECT_NOW || *code == SqlState::TOO_MANY_CONNECTIONS,
+    }
+}
+
+fn unreachable(error: ConnectError) -> Failure {
+    let code = match &error {
+        ConnectError::Connect { source, .. } => source.code(),
+        _ => None,
+    };
+    match code {
+        Some(code) if *code == SqlState::INVALID_CATALOG_NAME => Failure::new(error.to_string())
+            .hint("as a role that may: CREATE DATABASE, with the role of this URL as its OWNER"),
+        _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(installed: Option<&str>, available: Option<&str>) -> Result<(Step, String), String> {
+        let [installed, available] = [installed, available].map(|version| version.map(str::to_owned));
+        let [database, role] = ["shop", "app"].map(str::to_owned);
+        let found = Found { database, role, major: 15, owner: None, installed, available };
+        let step = found.step().map(|(step, version)| (step, version.to_owned()));
+        step.map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn what_is_missing_is_created_and_what_is_another_version_is_updated() {
+        assert_eq!(step(None, Some("2")), Ok((Step::Create, "2".to_owned())));
+        assert_eq!(step(Some("1"), Some("2")), Ok((Step::Update, "2".to_owned())));
+        assert_eq!(step(Some("2"), Some("2")), Ok((Step::Nothing, "2".to_owned())));
+    }
+
+    #[test]
+    fn without_files_nothing_can_be_done_even_where_it_is_installed() {
+        for installed in [None, Some("1")] {
+            let said = step(installed, None).unwrap_err();
+            assert!(
+                said.starts_with(
+                    "the server has no files of pgbatch (hint: put the extension for PostgreSQL 15"
+                ),
+                "{said}"
+            );
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! `pgbatch migrate`: creates the extension, updates it, waits for the server, and says what stands in the way.
+
+use std::io;
+use std::process::{Command, Stdio};
+
+use e2e::postgres::{Database, OWNER, Options, SUPERUSER, Server, Stop};
+use e2e::wait::until;
+use serde_json::json;
+
+use crate::person::{Said, pgbatch, run};
+use crate::{SOON, Tested, parsed};
+
+/// The variables of somebody who connects as a role to a database.
+fn variables(database: &Database, role: &str) -> Vec<(String, String)> {
+    let (socket, port) = database.socket();
+    let (socket, port) = (socket.display().to_string(), port.to_string());
+    let pairs = [
+        ("PGHOST", socket),
+        ("PGPORT", port),
+        ("PGDATABASE", database.name.clone()),
+        ("PGUSER", role.to_owned()),
+    ];
+    pairs.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+fn migrate(database: &Database, role: &str, arguments: &[&str]) -> io::Result<Said> {
+    run(pgbatch(&variables(database, role), &[&["migrate", "--wait", "0"], arguments].concat()))
+}
+
+/// It must have failed, and said only this.
+fn assert_refused(said: &Said, words: &str) {
+    assert_eq!(
+        (said.status, said.out.as_str(), said.err.as_str()),
+        (2, "", format!("pgbatch: {words}\n").as_str())
+    );
+}
+
+/// The version that the server has the files of.
+async fn available(database: &Database) -> Result<String, tokio_postgres::Error> {
+    let sql = "SELECT default_version FROM pg_available_extensions WHERE name = 'pgbatch'";
+    Ok(database.connect().await?.query_one(sql, &[]).await?.get(0))
+}
+
+async fn installed(database: &Database) -> Result<Option<String>, tokio_postgres::Error> {
+    let sql = "SELECT extversion FROM pg_extension WHERE extname = 'pgbatch'";
+    Ok(database.connect().await?.query_opt(sql, &[]).await?.map(|row| row.get(0)))
+}
+
+/// Has the database say that it has this older version, and gives the server's files a script from there that changes nothing.
+async fn pretend(database: &Database, version: &str, with_script: bool) -> Tested {
+    database
+        .connect_as(SUPERUSER)
+        .await?
+        .execute("UPDATE pg_extension SET extversion = $1 WHERE extname = 'pgbatch'", &[&version])
+        .await?;
+    if with_script {
+        let share = Command::new(Server::programs()?.join("pg_config")).arg("--sharedir").output()?;
+        let share = String::from_utf8(share.stdout)?;
+        let name = format!("pgbatch--{version}--{}.sql", available(database).await?);
+        std::fs::write(format!("{}/extension/{name}", share.trim()), "")?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn migrate_creates_the_extension_and_then_finds_it_there() -> Tested {
+    let database = Server::shared()?.empty_database().await?;
+    let (name, version) = (&database.name, available(&database).await?);
+    let said = migrate(&database, OWNER, &[])?;
+    assert_eq!((said.status, said.err.as_str()), (0, ""));
+    assert_eq!(said.out, format!("database {name}: pgbatch {version} was created\n"));
+    database.connect().await?.execute("SELECT * FROM pgbatch.queues", &[]).await?;
+
+    let said = migrate(&database, OWNER, &[])?;
+    assert_eq!((said.status, said.err.as_str()), (0, ""));
+    assert_eq!(said.out, format!("database {name}: pgbatch {version} was there already\n"));
+    let said = migrate(&database, OWNER, &["-o", "json"])?;
+    assert_eq!(parsed(&said.out)?, json!({"database": name, "before": version, "version": version}));
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_that_migrate_at_once_do_not_disturb_each_other() -> Tested {
+    let database = Server::shared()?.empty_database().await?;
+    let mut started = vec![];
+    for _ in 0..4 {
+        let mut command = pgbatch(&variables(&database, OWNER), &["migrate"]);
+        started.push(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?);
+    }
+    let mut created = 0;
+    for child in started {
+        let output = child.wait_with_output()?;
+        let (out, err) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+        assert_eq!((output.status.code(), err.as_str()), (Some(0), ""));
+        created += i32::from(out.ends_with(" was created\n"));
+    }
+    assert_eq!(created, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn migrate_updates_to_the_version_of_the_server() -> Tested {
+    let database = Server::shared()?.database().await?;
+    let version = available(&database).await?;
+    pretend(&database, "0.0.8", true).await?;
+    let said = migrate(&database, OWNER, &[])?;
+    assert_eq!((said.status, said.err.as_str()), (0, ""));
+    let updated = format!("database {}: pgbatch was updated from 0.0.8 to {version}\n", database.name);
+    assert_eq!(said.out, updated);
+    assert_eq!(installed(&database).await?, Some(version));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_extension_of_another_contract_is_refused_and_left_as_it_was() -> Tested {
+    let database = Server::shared()?.database().await?;
+    let version = available(&database).await?;
+    pretend(&database, "0.0.9", true).await?;
+    for (contract, newer) in [(1000, "program (image)"), (0, "files")] {
+        let sql = format!(
+            "CREATE OR REPLACE FUNCTION pgbatch.contract_version() RETURNS int LANGUAGE sql AS 'SELECT {contract}'"
+        );
+        database.connect_as(SUPERUSER).await?.batch_execute(&sql).await?;
+        let said = migrate(&database, OWNER, &[])?;
+        let words = format!(
+            "pgbatch: pgbatch {version}, whose files the server has, speaks contract {contract}, this program "
+        );
+        assert!(said.err.starts_with(&words), "{}", said.err);
+        assert!(
+            said.err.contains(newer) && said.err.ends_with("; the database was left as it was)\n"),
+            "{}",
+            said.err
+        );
+        assert_eq!((said.status, installed(&database).await?.as_deref()), (2, Some("0.0.9")));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_stands_in_the_way_is_told_with_what_to_do() -> Tested {
+    let server = Server::shared()?;
+    let empty = server.empty_database().await?;
+    let name = &empty.name;
+    let superuser = empty.connect_as(SUPERUSER).await?;
+    superuser.batch_execute("CREATE ROLE stranger_of_migrate LOGIN").await?;
+    assert_refused(
+        &migrate(&empty, "stranger_of_migrate", &[])?,
+        &format!(
+            "permission denied to create extension \"pgbatch\" (hint: as the owner of the database: GRANT CREATE ON \
+             DATABASE {name} TO stranger_of_migrate; or connect as him)"
+        ),
+    );
+
+    superuser
+        .batch_execute(&format!("ALTER DATABASE {name} SET dynamic_library_path = '/nonexistent'"))
+        .await?;
+    assert_refused(
+        &migrate(&empty, OWNER, &[])?,
+        "could not access file \"pgbatch\": No such file or directory (hint: the server has the SQL of pgbatch, but no \
+         library that it can load: take the extension image or package for PostgreSQL 15, let dynamic_library_path name \
+         its folder, and note that it needs glibc (not alpine))",
+    );
+    assert_eq!(installed(&empty).await?, None);
+
+    let owned = server.database().await?;
+    pretend(&owned, "0.0.8", true).await?;
+    assert_refused(
+        &migrate(&owned, "stranger_of_migrate", &[])?,
+        "must be owner of extension pgbatch (hint: connect as owner, who owns the extension)",
+    );
+    pretend(&owned, "99.0.0", false).await?;
+    let version = available(&owned).await?;
+    assert_refused(
+        &migrate(&owned, OWNER, &[])?,
+        &format!(
+            "extension \"pgbatch\" has no update path from version \"99.0.0\" to version \"{version}\" (hint: the \
+             server's files are older than what is installed: give it those of that version or later)"
+        ),
+    );
+
+    let mut nowhere = variables(&owned, OWNER);
+    nowhere.push(("PGDATABASE".to_owned(), "nobody_made_this".to_owned()));
+    let said = run(pgbatch(&nowhere, &["migrate"]))?;
+    assert_eq!(said.status, 2);
+    assert!(
+        said.err.ends_with(
+            "(hint: as a role that may: CREATE DATABASE, with the role of this URL as its OWNER)\n"
+        ),
+        "{said:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn migrate_waits_for_a_server_that_starts_for_so_long_and_no_longer() -> Tested {
+    let mut server = Server::start(&Options::default())?;
+    let database = server.empty_database().await?;
+    server.stop(Stop::Immediate)?;
+    let said = migrate(&database, OWNER, &[])?;
+    assert_eq!(said.status, 2);
+    let hint =
+        "; waited for 0 s (hint: does it run, and is this its address? --wait SECONDS waits for longer)\n";
+    assert!(said.err.starts_with("pgbatch: cannot connect to ") && said.err.ends_with(hint), "{}", said.err);
+
+    let log = server.log().with_file_name("migrate.log");
+    let mut command = pgbatch(&variables(&database, OWNER), &["migrate", "--wait", "60"]);
+    let err = std::fs::File::create(&log)?;
+    let migrating = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(err).spawn()?;
+    until("it to wait", SOON, async || {
+        std::fs::read_to_string(&log).ok().filter(|log| log.contains("waiting for PostgreSQL"))
+    })
+    .await;
+    server.restart()?;
+    let output = migrating.wait_with_output()?;
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8(output.stdout)?.ends_with(" was created\n"));
+    Ok(())
+}
