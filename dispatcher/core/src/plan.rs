@@ -108,7 +108,7 @@ pub struct Held {
 pub enum Reason {
     /// `pause_queue` was called.
     Paused,
-    /// The executor has not read the queue's namespace yet.
+    /// The executor has not heard of the queue's namespace yet.
     ExecutorNotReady,
     /// As many live runs as the queue may have.
     AtMaxParallel {
@@ -152,7 +152,7 @@ impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Paused => write!(f, "the queue is paused"),
-            Self::ExecutorNotReady => write!(f, "the executor has not read its state yet"),
+            Self::ExecutorNotReady => write!(f, "the executor has no answer yet about the namespace"),
             Self::AtMaxParallel { max_parallel } => write!(f, "at max_parallel ({max_parallel})"),
             Self::AtLimit { limit, max_parallel } => {
                 write!(f, "limit {limit:?} is at max_parallel ({max_parallel})")

@@ -222,6 +222,8 @@ pub struct ExecutorView {
     pub synced: bool,
     /// The namespaces whose first full list is not there yet: in these a missing Job means nothing.
     pub unread: BTreeSet<String>,
+    /// Those of them about which the executor has not been told anything: nobody knows whether a Job could be there at all.
+    pub unheard: BTreeSet<String>,
     /// The namespace of queues that name none.
     pub namespace: String,
     /// Every Job known, by run.
@@ -233,6 +235,13 @@ impl ExecutorView {
     #[must_use]
     pub fn has_read(&self, namespace: Option<&str>) -> bool {
         self.synced && !self.unread.contains(namespace.unwrap_or(&self.namespace))
+    }
+
+    /// Whether the first answer about that namespace is there: new Jobs can be made, which need not wait for the list of the
+    /// old ones.
+    #[must_use]
+    pub fn has_heard(&self, namespace: Option<&str>) -> bool {
+        self.synced && !self.unheard.contains(namespace.unwrap_or(&self.namespace))
     }
 }
 

@@ -35,7 +35,7 @@ fn plan_queue<'a>(queue: &'a Queue, seen: &'a Snapshot, limits: &mut Limits<'a>,
     if queue.paused {
         return plan.hold(&queue.name, Reason::Paused);
     }
-    if !seen.executor.has_read(queue.namespace.as_deref()) {
+    if !seen.executor.has_heard(queue.namespace.as_deref()) {
         return plan.hold(&queue.name, Reason::ExecutorNotReady);
     }
     let mut room = Room::new(queue, &seen.store.live, now);

@@ -419,6 +419,17 @@ fn old_batches_are_pruned_when_they_are_due() {
 }
 
 #[test]
+fn a_list_under_way_holds_no_claims_and_decides_about_nobody() {
+    let q = Queue { fresh: vec![fresh(1, 1, 1)], ..queue() };
+    let begun = live(3, RunState::Starting);
+    let mut seen = world(q, vec![live(2, RunState::Running), begun], vec![job(9, JobPhase::Running)]);
+    seen.executor.unread.insert(seen.executor.namespace.clone());
+    let got = plan(&seen);
+    assert_eq!(claimed(&got), [(1, 1, 1, 1)], "new Jobs need not wait for the list of the old ones");
+    assert!(got.ends.is_empty() && got.starts.is_empty(), "what is not in it yet may come: {got:?}");
+}
+
+#[test]
 fn a_namespace_that_cannot_be_read_holds_its_own_queues_only() {
     let elsewhere = |q: Queue| Queue { name: "b".into(), namespace: Some("other".into()), ..q };
     let busy = Queue { fresh: vec![fresh(1, 1, 1)], ..queue() };
@@ -426,6 +437,7 @@ fn a_namespace_that_cannot_be_read_holds_its_own_queues_only() {
     let mut seen = world(busy.clone(), vec![lost, live(2, RunState::Running)], vec![]);
     seen.store.queues.push(elsewhere(busy));
     seen.executor.unread.insert("other".into());
+    seen.executor.unheard.insert("other".into());
     let got = plan(&seen);
     assert_eq!((got.claims.len(), got.held.len()), (1, 1));
     assert_eq!(got.ends.iter().map(|e| e.run).collect::<Vec<_>>(), [2], "what is missing there may be there");

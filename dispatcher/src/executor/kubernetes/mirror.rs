@@ -132,9 +132,11 @@ impl Mirror {
 
     /// The planner's view.
     pub(super) fn view(&self) -> ExecutorView {
-        let unread = self.namespaces.keys().filter(|namespace| !self.is_synced(namespace)).cloned().collect();
+        let namespaces = self.namespaces.keys();
+        let unread = namespaces.clone().filter(|namespace| !self.is_synced(namespace)).cloned().collect();
+        let unheard = namespaces.filter(|namespace| !self.is_heard(namespace)).cloned().collect();
         let jobs = self.runs.iter().map(|(run, entry)| (*run, entry.view(*run))).collect();
-        ExecutorView { synced: self.namespaces_told, unread, namespace: self.own.clone(), jobs }
+        ExecutorView { synced: self.namespaces_told, unread, unheard, namespace: self.own.clone(), jobs }
     }
 
     /// A start is about to be sent. False: one is under way already.
@@ -222,10 +224,18 @@ impl Mirror {
 
     /// A Job in the list under way.
     pub(super) fn list_job(&mut self, facts: JobFacts) {
-        if let Some(known) = self.namespaces.get_mut(&facts.namespace) {
+        let (changed, namespace) = (self.changed, facts.namespace.clone());
+        let is_first = self.namespaces.get_mut(&namespace).is_some_and(|known| {
             known.jobs.seen.insert(facts.run);
-        }
+            !known.jobs.synced
+        });
         self.apply_job(facts);
+        // The first list is worth a look when it begins to come, as new Jobs can be made then, and when it is complete; not
+        // for each of its Jobs, of which there may be thousands.
+        if is_first {
+            let is_heard = self.namespaces.get_mut(&namespace).is_some_and(|known| known.jobs.hear());
+            self.changed = changed || is_heard;
+        }
     }
 
     /// The list of Jobs is complete: what is not in it is gone, unless it is younger than the list.

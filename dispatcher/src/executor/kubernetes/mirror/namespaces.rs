@@ -18,6 +18,8 @@ pub(super) struct Namespace {
 /// The state of one watch.
 #[derive(Debug)]
 pub(super) struct Listing<K> {
+    /// Whether anything of a list has ever come.
+    heard: bool,
     /// Whether a list has ever been complete.
     pub(super) synced: bool,
     /// Counts the lists begun.
@@ -32,7 +34,7 @@ pub(super) struct Listing<K> {
 
 impl<K> Default for Listing<K> {
     fn default() -> Self {
-        Self { synced: false, lists: 0, ended: 0, seen: BTreeSet::new(), trouble: None }
+        Self { heard: false, synced: false, lists: 0, ended: 0, seen: BTreeSet::new(), trouble: None }
     }
 }
 
@@ -52,6 +54,11 @@ impl Mirror {
     /// Whether both lists of the namespace have been complete.
     pub(in super::super) fn is_synced(&self, namespace: &str) -> bool {
         self.namespaces.get(namespace).is_some_and(|n| n.jobs.synced && n.pods.synced)
+    }
+
+    /// Whether the API server has begun to tell of the namespace's Jobs.
+    pub(in super::super) fn is_heard(&self, namespace: &str) -> bool {
+        self.namespaces.get(namespace).is_some_and(|n| n.jobs.heard)
     }
 
     /// A list or a watch of the namespace failed, or (none) goes on.
@@ -92,7 +99,13 @@ impl<K> Listing<K> {
         self.seen.clear();
     }
 
+    /// Something of a list has come. Returns whether it is the first that ever did.
+    pub(super) fn hear(&mut self) -> bool {
+        !std::mem::replace(&mut self.heard, true)
+    }
+
     pub(super) fn end(&mut self) -> BTreeSet<K> {
+        self.heard = true;
         self.synced = true;
         self.ended += 1;
         std::mem::take(&mut self.seen)

@@ -125,6 +125,27 @@ fn ending(mirror: &Mirror) -> Ending {
 }
 
 #[test]
+fn the_first_list_is_worth_a_look_when_it_begins_to_come_and_when_it_is_complete() {
+    let other = JobFacts { run: RUN + 1, uid: "other".into(), ..job(None) };
+    let mut mirror = Mirror::new(NS);
+    mirror.add_namespace(NS);
+    mirror.tell_namespaces();
+    mirror.begin_jobs(NS);
+    assert!(!mirror.view().has_heard(None), "no answer, for all that is known");
+    mirror.list_job(job(None));
+    assert!(mirror.take_changed() && mirror.view().has_heard(None) && !mirror.view().has_read(None));
+    mirror.list_job(other);
+    assert!(!mirror.take_changed());
+    mirror.end_jobs(NS);
+    assert!(mirror.take_changed());
+    mirror.begin_pods(NS);
+    mirror.end_pods(NS);
+    assert!(mirror.view().has_read(None));
+    relist(&mut mirror, &[JobFacts { deleting: true, ..job(None) }], &[]);
+    assert!(mirror.take_changed(), "a later one may show what the watch has not");
+}
+
+#[test]
 fn a_life() {
     let mut mirror = synced();
     assert!(mirror.begin(&target("t"), "q"));
