@@ -13,7 +13,7 @@ async fn watch(stage: &Stage, group: &str, topic: Option<&str>, options: Value) 
 }
 
 /// Waits until the lag of a trigger has been noted, and is this.
-async fn until_lag(stage: &Stage, group: &str, wanted: i64) {
+pub(crate) async fn until_lag(stage: &Stage, group: &str, wanted: i64) {
     let sql = "SELECT last_value::bigint FROM pgbatch.triggers WHERE name = $1";
     until(&format!("a lag of {wanted} of {group}"), SOON, async || {
         let row = stage.world.client.query_one(sql, &[&group]).await.ok()?;

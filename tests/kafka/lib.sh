@@ -1,7 +1,8 @@
 # Facts and helpers shared by the scripts in this folder; to be sourced, never run.
 # shellcheck shell=bash disable=SC2034
 # A broker is a folder: its settings, certificates, data and log. PGBATCH_KAFKA_DIR names another one than target/kafka,
-# and PGBATCH_KAFKA_PORTS its five ports: a second broker beside the first; PGBATCH_KAFKA_ADDRESS is where it listens.
+# and PGBATCH_KAFKA_PORTS its five ports: a second broker beside the first; PGBATCH_KAFKA_ADDRESS is where it listens. With
+# PGBATCH_KAFKA_JOINS, the controller's port of the first, it is broker 2 of the same cluster.
 # The jars serve all of them.
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -42,7 +43,11 @@ prepare() {
     mkdir -p "$K/data"
     certificates
     sed -e "s#@DIR@#$K#g; s#@ADDRESS@#$ADDRESS#g; s#@PLAIN@#$PLAIN#g; s#@TLS@#$TLS#g; s#@SASL_TLS@#$SASL_TLS#g; s#@SASL@#$SASL#g" \
-        -e "s#@CONTROLLER@#$CONTROLLER#g" "$HERE/server.properties" >"$K/run.properties"
+        -e "s#@CONTROLLER@#${PGBATCH_KAFKA_JOINS:-$CONTROLLER}#g" "$HERE/server.properties" >"$K/run.properties"
+    if [ -n "${PGBATCH_KAFKA_JOINS:-}" ]; then
+        sed -i -e 's/^process.roles=.*/process.roles=broker/; s/^node.id=.*/node.id=2/' \
+            -e '/^listeners=/s/,CONTROLLER:.*//' "$K/run.properties"
+    fi
     "${JAVA[@]}" kafka.tools.StorageTool format --config "$K/run.properties" --cluster-id AAAAAAAAAAAAAAAAAAAAAA \
         --add-scram 'SCRAM-SHA-256=[name=admin,password=admin-secret]' \
         --add-scram 'SCRAM-SHA-512=[name=admin,password=admin-secret]' \

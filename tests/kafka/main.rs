@@ -3,6 +3,7 @@
 mod access;
 mod group;
 mod latency;
+mod leaders;
 mod outage;
 mod records;
 mod support;

@@ -1,6 +1,5 @@
 //! New records become items, each in exactly one.
 
-use e2e::kafka::Broker;
 use serde_json::json;
 
 use crate::support::{Stage, Tested};
@@ -173,22 +172,43 @@ async fn a_cursor_beyond_the_end_is_an_error_until_it_is_set() -> Tested {
 
 /// A compacted log has holes, and ranges are of offsets: whoever reads them passes over the holes.
 #[tokio::test]
-async fn a_compacted_topic_is_cut_by_offsets_and_nothing_is_left_out() -> Tested {
+async fn what_compaction_takes_away_is_a_hole_in_a_range_and_nothing_is_left_out() -> Tested {
     let topic = "compacted";
-    let broker: &'static Broker = Broker::shared()?;
     let mut stage = Stage::new("compacted-stage", 1).await?;
-    let settings =
-        [("cleanup.policy", "compact"), ("segment.ms", "100"), ("min.cleanable.dirty.ratio", "0.01")];
-    broker.client().await?.create_topic(topic, 1, &settings).await?;
+    // As soon as there is a new segment, which each record begins that comes 50 ms after the one before.
+    let settings = [
+        ("cleanup.policy", "compact"),
+        ("segment.ms", "50"),
+        ("min.cleanable.dirty.ratio", "0"),
+        ("max.compaction.lag.ms", "1"),
+    ];
+    stage.kafka.create_topic(topic, 1, &settings).await?;
     topic.clone_into(&mut stage.topic);
-    let _dispatcher = stage.world.dispatcher(&[])?;
-    stage.watch_at("t", &broker.plain(), 4, json!({})).await?;
+    let mut dispatcher = stage.world.dispatcher(&[])?;
+    stage.watch_at("t", &stage.broker.plain(), 4, json!({})).await?;
     stage.until_looked("t").await;
-    for _ in 0..3 {
-        stage.kafka.produce(topic, 0, 6).await?;
-    }
-    let ranges = stage.until_taken("t", 0, 0, 18).await;
-    assert!(ranges.iter().all(|(from, to)| to - from <= 4), "{ranges:?}");
+    // The same six keys again and again, until of the first six records none is left.
+    let kafka = &mut stage.kafka;
+    let end = e2e::wait::until("the first records to be gone", crate::support::SOON, async || {
+        let end = kafka.produce(topic, 0, 6).await.ok()? + 6;
+        let offsets = kafka.offsets(topic, 0).await.ok()?;
+        (!offsets.is_empty() && offsets.iter().all(|offset| *offset >= 6)).then_some(end)
+    })
+    .await;
+    let ranges = stage.until_taken("t", 0, 0, end).await;
+    assert!(ranges.iter().all(|(from, to)| (1..=4).contains(&(to - from))), "{ranges:?}");
+    let left = stage.kafka.offsets(topic, 0).await?;
+    assert!(left.iter().all(|offset| (6..end).contains(offset)), "{left:?} of {end}");
+
+    // Whoever has to begin anew cuts the same offsets, the holes among them; and then the bell rings on.
+    stage.watch_at("late", &stage.broker.plain(), 1000, json!({"offset_reset": "earliest"})).await?;
+    assert_eq!(stage.until_taken("late", 0, 0, end).await, [(0, end)]);
+    dispatcher.kill()?;
+    let _next = stage.world.dispatcher(&[])?;
+    stage.kafka.produce(topic, 0, 1).await?;
+    stage.until_taken("t", 0, 0, end + 1).await;
+    stage.until_taken("late", 0, 0, end + 1).await;
+    stage.until_error("t", |error| error.is_none()).await;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! its own. It ends with its [`Broker`], and at the latest with the test process, however that ends.
 
 mod client;
+mod logs;
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::IpAddr;
@@ -53,7 +54,15 @@ impl Broker {
     /// # Errors
     /// Its jars are missing (`make kafka` gets them), or it does not start.
     pub fn start() -> io::Result<Self> {
-        Self::at(None, IpAddr::from([127, 0, 0, 1]))
+        Self::at(None, IpAddr::from([127, 0, 0, 1]), None)
+    }
+
+    /// Starts broker 2 of this one's cluster: this one is broker 1.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub fn join(&self) -> io::Result<Self> {
+        Self::at(None, self.address, Some(self.ports[4]))
     }
 
     /// Starts a broker of the test's own in the cluster's network, so that pods reach it.
@@ -61,10 +70,10 @@ impl Broker {
     /// # Errors
     /// As [`Broker::start`].
     pub fn in_cluster(cluster: &Cluster) -> io::Result<Self> {
-        Self::at(Some(cluster.netns()), cluster.node_ip().parse().map_err(io::Error::other)?)
+        Self::at(Some(cluster.netns()), cluster.node_ip().parse().map_err(io::Error::other)?, None)
     }
 
-    fn at(netns: Option<&str>, address: IpAddr) -> io::Result<Self> {
+    fn at(netns: Option<&str>, address: IpAddr, controller: Option<u16>) -> io::Result<Self> {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let dir = repository().join("target/kafka").join(format!("test-{}-{number}", std::process::id()));
         let mut ports = [0; 5];
@@ -76,6 +85,7 @@ impl Broker {
             .env("PGBATCH_KAFKA_DIR", &dir)
             .env("PGBATCH_KAFKA_ADDRESS", address.to_string())
             .env("PGBATCH_KAFKA_PORTS", words.join(" "))
+            .env("PGBATCH_KAFKA_JOINS", controller.map_or_else(String::new, |port| port.to_string()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // A group of its own: Ctrl-C ends the tests, and their end ends the broker.

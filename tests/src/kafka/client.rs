@@ -60,7 +60,11 @@ impl KafkaClient {
         Ok(Self { stream, requests: 0 })
     }
 
-    async fn call<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response, Failed> {
+    pub(super) async fn call<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+    ) -> Result<R::Response, Failed> {
         self.requests += 1;
         let mut frame = BytesMut::new();
         frame.put_i32(0);
@@ -331,11 +335,11 @@ fn text(words: &str) -> StrBytes {
     StrBytes::from_string(words.to_owned())
 }
 
-fn topic(name: &str) -> TopicName {
+pub(super) fn topic(name: &str) -> TopicName {
     TopicName(text(name))
 }
 
-fn check(what: &str, code: i16) -> Result<(), Failed> {
+pub(super) fn check(what: &str, code: i16) -> Result<(), Failed> {
     match kafka_protocol::ResponseError::try_from_code(code) {
         None => Ok(()),
         Some(error) => Err(format!("{what}: {error:?}").into()),
