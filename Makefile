@@ -123,7 +123,7 @@ kafka: ## A real Kafka broker on loopback, with a plain, a TLS and two SASL list
 kafka-down: ## Stop it
 	@tests/kafka/down.sh
 
-images: dispatcher ## Image tarballs under target/images, loaded into the cluster if it is up
+images: dispatcher extension ## Image tarballs under target/images, loaded into the cluster if it is up
 	@deploy/images/build.sh
 
 image-spring-batch: ## That of deploy/examples/spring-batch, by Maven

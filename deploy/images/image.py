@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a container image as a tarball that `ctr images import` and `docker load` take, from a directory.
+"""Writes a container image as a tarball that `ctr images import` and `docker load` take, from directories.
 
 The same content gives the same bytes: entries are sorted, owned by 0:0, and all times are 0.
 """
@@ -32,27 +32,27 @@ def layer_of(root: str) -> bytes:
     return buffer.getvalue()
 
 
-def image_of(name: str, layer: bytes, run: dict) -> bytes:
-    layer_digest = hashlib.sha256(layer).hexdigest()
+def image_of(name: str, layers: list[bytes], run: dict) -> bytes:
+    digests = [hashlib.sha256(layer).hexdigest() for layer in layers]
     config = json.dumps(
         {
             "architecture": "amd64",
             "os": "linux",
             "created": "1970-01-01T00:00:00Z",
             "config": run,
-            "rootfs": {"type": "layers", "diff_ids": ["sha256:" + layer_digest]},
+            "rootfs": {"type": "layers", "diff_ids": ["sha256:" + digest for digest in digests]},
         },
         sort_keys=True,
     ).encode()
     config_file = hashlib.sha256(config).hexdigest() + ".json"
-    layer_file = layer_digest + "/layer.tar"
-    manifest = [{"Config": config_file, "RepoTags": [name], "Layers": [layer_file]}]
+    layer_files = [digest + "/layer.tar" for digest in digests]
+    manifest = [{"Config": config_file, "RepoTags": [name], "Layers": layer_files}]
 
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for path, content in (
             (config_file, config),
-            (layer_file, layer),
+            *zip(layer_files, layers),
             ("manifest.json", json.dumps(manifest).encode()),
         ):
             entry = tarfile.TarInfo(path)
@@ -64,12 +64,13 @@ def image_of(name: str, layer: bytes, run: dict) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="NAME:TAG")
-    parser.add_argument("--root", required=True, help="directory that becomes the image's only layer")
+    parser.add_argument("--root", nargs="+", required=True, help="directories, each of which becomes a layer, the lowest first")
     parser.add_argument("--output", required=True)
     parser.add_argument("--entrypoint", nargs="+", metavar="WORD")
     parser.add_argument("--command", nargs="+", metavar="WORD")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--user", default="0")
+    parser.add_argument("--stop-signal", metavar="SIGNAL", help="what ends it; default: SIGTERM")
     arguments = parser.parse_args()
 
     run = {
@@ -79,7 +80,9 @@ def main() -> None:
         "User": arguments.user,
         "WorkingDir": "/",
     }
-    image = image_of(arguments.name, layer_of(arguments.root), run)
+    if arguments.stop_signal:
+        run["StopSignal"] = arguments.stop_signal
+    image = image_of(arguments.name, [layer_of(root) for root in arguments.root], run)
 
     # An unchanged image keeps its file and the file's time.
     if os.path.exists(arguments.output):
