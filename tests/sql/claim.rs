@@ -30,6 +30,19 @@ async fn fresh_items_are_claimed_without_gaps() -> Tested {
 }
 
 #[tokio::test]
+async fn what_lies_behind_a_gap_is_left() -> Tested {
+    let (_database, client) = with_queue("").await?;
+    let (one, other) = (enqueue(&client, 5, "").await?, enqueue(&client, 2, "").await?);
+    let asked = [(other, 2, 2, 1), (one, 4, 4, 1), (one, 2, 2, 1), (one, 1, 1, 1), (one, 2, 2, 1)];
+    let runs = claim(&client, &asked).await?;
+    assert_eq!(ranges(&runs), [(1, 1), (2, 2)], "3 was not asked for, nor the other's first");
+    assert!(runs.iter().all(|run| run.batch == one));
+    assert_eq!(batch(&client, other).await?, "pending: 2 pending");
+    assert_eq!(ranges(&claim(&client, &[(one, 3, 3, 1), (one, 4, 5, 1)]).await?), [(3, 3), (4, 5)]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_must_not_start_is_not_claimed() -> Tested {
     let (_database, client) = with_queue("").await?;
     let waiting = enqueue(&client, 1, ", not_before => now() + interval '1 h'").await?;
@@ -52,7 +65,8 @@ async fn the_items_of_a_run_fit_into_an_environment_variable() -> Tested {
     // Items of 40,009 bytes: two fit into 98,304.
     let query = "SELECT repeat('x', 40000) AS x FROM generate_series(1, 5)";
     let id = client.query_one("SELECT pgbatch.enqueue_query('q', $1)", &[&query]).await?.get(0);
-    assert_eq!(ranges(&[claim_one(&client, (id, 1, 5, 1)).await?]), [(1, 2)]);
+    let claimed = claim(&client, &[(id, 1, 3, 1), (id, 4, 5, 1)]).await?;
+    assert_eq!(ranges(&claimed), [(1, 2)], "and what would have followed");
     let rest = claim_one(&client, (id, 3, 5, 1)).await?;
     assert_eq!(ranges(&[rest]), [(3, 4)]);
     Ok(())

@@ -46,6 +46,7 @@ async fn every_function_pins_its_search_path() -> Tested {
         of_a_query,
         [
             "pgbatch.caller",
+            "pgbatch.claiming_queue",
             "pgbatch.create_query_view",
             "pgbatch.enqueue_query",
             "pgbatch.heads_of",
