@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 
 use crate::rig::Failed;
 
+const LIMIT: Duration = Duration::from_secs(300);
+
 /// Jobs of these are never started, so that no pod of an earlier one takes the processors from a later one.
 pub(crate) fn suspended() -> Value {
     json!({"spec": {"suspend": true, "template": {"spec": {"containers": [
@@ -82,6 +84,25 @@ impl Audit {
         file.seek(SeekFrom::Start(self.from))?;
         let lines = BufReader::new(file).lines().map_while(Result::ok).filter(|line| line.contains(words));
         Ok(lines.filter_map(|line| serde_json::from_str(&line).ok()).collect())
+    }
+
+    /// How many requests have lines with all of these words. Reads no JSON: whoever waits takes little from what is measured.
+    pub(crate) fn count(&self, words: &[&str]) -> io::Result<usize> {
+        let mut file = File::open(&self.log)?;
+        file.seek(SeekFrom::Start(self.from))?;
+        let lines = BufReader::new(file).lines().map_while(Result::ok);
+        Ok(lines.filter(|line| words.iter().all(|words| line.contains(words))).count())
+    }
+
+    /// Waits until the API server has answered the creates of so many Jobs of a namespace.
+    pub(crate) async fn until_created(&self, namespace: &str, jobs: usize) -> BTreeMap<String, Timestamp> {
+        let uri = format!("/namespaces/{namespace}/jobs");
+        let words = [uri.as_str(), "\"verb\":\"create\"", "\"stage\":\"ResponseComplete\""];
+        until("the Jobs", LIMIT, async || {
+            self.count(&words).ok().filter(|answers| *answers >= jobs)?;
+            self.created(namespace).ok().filter(|created| created.len() >= jobs)
+        })
+        .await
     }
 
     /// The Jobs of a namespace that were created, by name, and when the server had answered.

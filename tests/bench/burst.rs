@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use e2e::cluster::Cluster;
+use e2e::postgres::Server;
 use e2e::wait::until;
 use e2e::world::World;
 use futures_util::{StreamExt, stream};
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{Api, ListParams, PostParams};
 
-use crate::api_server::{Audit, bare, client, suspended};
+use crate::api_server::{Audit, bare, client, quiet_dispatcher, suspended};
 use crate::figures::{Bar, Report, Side};
 use crate::rig::{Failed, QUEUE};
 use crate::settings::Settings;
@@ -27,12 +28,11 @@ struct Burst {
     size: usize,
 }
 
-pub(crate) async fn burst(settings: &Settings) -> Result<Report, Failed> {
+pub(crate) async fn burst(server: &Server, settings: &Settings) -> Result<Report, Failed> {
     let cluster = Cluster::find()?;
     let namespace = cluster.namespace("bench-burst")?;
-    let world = World::on_cluster("bench-burst", &cluster).await?;
-    let flag = format!("--namespace={}", namespace.name);
-    let _dispatcher = world.kubernetes_dispatcher(&cluster, &[&flag])?;
+    let world = World::on("bench-burst", server).await?;
+    let _dispatcher = quiet_dispatcher(&world, &cluster, &namespace.name)?;
     let sql = "SELECT pgbatch.create_queue($1, $2, max_parallel => 100000)";
     world.client.execute(sql, &[&QUEUE, &suspended()]).await?;
     let jobs = Api::namespaced(client(&cluster).await?, &namespace.name);
@@ -66,7 +66,7 @@ pub(crate) async fn burst(settings: &Settings) -> Result<Report, Failed> {
     }
     report.notes.push(
         "From the acknowledgement of the commit, or the first POST, to the last of the API server's answers, by its audit \
-         log. The Jobs are suspended, and stay until the end. The server for these does not fsync."
+         log. The Jobs are suspended, and stay until the end."
             .to_owned(),
     );
     report.sides = std::iter::once(ours).chain(theirs).collect();
@@ -103,15 +103,11 @@ impl Burst {
 
     /// Waits until all are created, and until the Job controller has seen them: its work is not the next turn's.
     async fn rate(&self, audit: &Audit, began: Timestamp) -> Result<f64, Failed> {
-        let created = until("the Jobs", LIMIT, async || {
-            audit.created(&self.namespace).ok().filter(|created| created.len() >= self.size)
-        })
-        .await;
+        let created = audit.until_created(&self.namespace, self.size).await;
         let last = created.values().max().copied().unwrap_or(began);
         let status = format!("/namespaces/{}/jobs/", self.namespace);
         until("the Job controller", LIMIT, async || {
-            let requests = audit.requests(&status).ok()?;
-            let told = requests.iter().filter(|r| r["objectRef"]["subresource"] == "status").count();
+            let told = audit.count(&[&status, "\"subresource\":\"status\""]).ok()?;
             (told >= self.size).then_some(())
         })
         .await;

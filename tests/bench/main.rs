@@ -82,8 +82,6 @@ async fn main() -> Result<(), Failed> {
 async fn run(bench: &str, settings: &Settings) -> Result<Report, Failed> {
     // Their server is in the cluster's network.
     match bench {
-        "jobs" => return jobs::jobs(settings).await,
-        "burst" => return burst::burst(settings).await,
         "keda" => return keda::keda(settings).await,
         "kafka" => return kafka::kafka(settings).await,
         "sizes" => return sizes::sizes(settings).await,
@@ -100,6 +98,8 @@ async fn run(bench: &str, settings: &Settings) -> Result<Report, Failed> {
         "latency" => latency::latency(&server, settings).await,
         "backlog" => backlog::backlog(&server, settings).await,
         "open" => open::open(&server, settings).await,
+        "jobs" => jobs::jobs(&server, settings).await,
+        "burst" => burst::burst(&server, settings).await,
         "takeover" => takeover::takeover(&server, settings).await,
         _ => drain::drain(&server, settings).await,
     }
