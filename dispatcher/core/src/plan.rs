@@ -10,12 +10,17 @@ mod live;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::snapshot::{BatchId, Ending, RunId, Snapshot, Waiting};
+use crate::snapshot::{BatchId, Ending, JobPhase, RunId, Snapshot, Waiting};
 use crate::state::RunState;
 
 /// One pass over [`Plan::claims`] takes no more than this, so that the first Jobs of a large batch start while the
 /// rest is still being claimed; the loop comes back at once.
 pub const CLAIMS_MAX: usize = 256;
+
+/// No more Jobs than this wait for their creation at once; the rest stays where it is, in PostgreSQL. What was claimed
+/// for more is sent too late to be sure that it is still ours to send, and has to be asked for again; and work of a higher
+/// priority that comes meanwhile would wait behind it.
+pub const STARTS_MAX: usize = 512;
 
 /// After so many replaced pods a run is stopped: its node pool cannot hold it. The run that comes after it starts with
 /// a backoff, and PostgreSQL bounds how many such runs there are.
@@ -110,6 +115,8 @@ pub enum Reason {
     Paused,
     /// The executor has not heard of the queue's namespace yet.
     ExecutorNotReady,
+    /// As many Jobs as may be are being created, of this and of other queues.
+    StartsUnderWay,
     /// As many live runs as the queue may have.
     AtMaxParallel {
         /// The limit.
@@ -153,6 +160,7 @@ impl std::fmt::Display for Reason {
         match self {
             Self::Paused => write!(f, "the queue is paused"),
             Self::ExecutorNotReady => write!(f, "the executor has no answer yet about the namespace"),
+            Self::StartsUnderWay => write!(f, "earlier Jobs are still being created"),
             Self::AtMaxParallel { max_parallel } => write!(f, "at max_parallel ({max_parallel})"),
             Self::AtLimit { limit, max_parallel } => {
                 write!(f, "limit {limit:?} is at max_parallel ({max_parallel})")
@@ -218,11 +226,20 @@ pub fn plan(seen: &Snapshot) -> Plan {
         Some(at) => plan.wake_no_later_than(at),
         None => {}
     }
+    let mut starts = starts_left(seen);
     live::plan_live_runs(seen, &mut plan);
+    plan.starts.truncate(starts);
+    starts -= plan.starts.len();
     live::plan_strays(seen, &mut plan);
-    claims::plan_claims(seen, &mut plan);
+    claims::plan_claims(seen, starts, &mut plan);
     history::plan_removals(seen, &mut plan);
     plan
+}
+
+/// How many Jobs may be created now. None while more than half of [`STARTS_MAX`] wait: a pass is for many.
+fn starts_left(seen: &Snapshot) -> usize {
+    let creating = seen.executor.jobs.values().filter(|job| job.phase == JobPhase::Creating).count();
+    if creating > STARTS_MAX / 2 { 0 } else { STARTS_MAX - creating }
 }
 
 #[cfg(test)]

@@ -8,19 +8,26 @@ use jiff::{SignedDuration, Timestamp};
 use super::{CLAIMS_MAX, Claim, Plan, Reason};
 use crate::snapshot::{BatchId, FreshBatch, Limit, LiveRun, Queue, Retry, Snapshot};
 
-pub(super) fn plan_claims(seen: &Snapshot, plan: &mut Plan) {
+/// No more than `starts` of them.
+pub(super) fn plan_claims(seen: &Snapshot, starts: usize, plan: &mut Plan) {
     let mut queues: Vec<&Queue> = seen.store.queues.iter().collect();
     queues.sort_by_key(|q| (Reverse(q.priority), &q.name));
     let mut limits = BTreeMap::new();
     for queue in queues {
-        plan_queue(queue, seen, &mut limits, plan);
+        plan_queue(queue, seen, starts, &mut limits, plan);
     }
 }
 
 /// The live runs under each limit, those planned included.
 type Limits<'a> = BTreeMap<&'a str, u32>;
 
-fn plan_queue<'a>(queue: &'a Queue, seen: &'a Snapshot, limits: &mut Limits<'a>, plan: &mut Plan) {
+fn plan_queue<'a>(
+    queue: &'a Queue,
+    seen: &'a Snapshot,
+    starts: usize,
+    limits: &mut Limits<'a>,
+    plan: &mut Plan,
+) {
     let now = seen.store.now;
     if let Some(next) = queue.retries.iter().map(|r| r.due_at).filter(|at| *at > now).min() {
         plan.hold(&queue.name, Reason::RetryDue { at: next });
@@ -37,6 +44,9 @@ fn plan_queue<'a>(queue: &'a Queue, seen: &'a Snapshot, limits: &mut Limits<'a>,
     }
     if !seen.executor.has_heard(queue.namespace.as_deref()) {
         return plan.hold(&queue.name, Reason::ExecutorNotReady);
+    }
+    if starts == 0 {
+        return plan.hold(&queue.name, Reason::StartsUnderWay);
     }
     let mut room = Room::new(queue, &seen.store.live, now);
     let mut keys_held = BTreeSet::new();
@@ -55,7 +65,7 @@ fn plan_queue<'a>(queue: &'a Queue, seen: &'a Snapshot, limits: &mut Limits<'a>,
                 }
                 return plan.hold(&queue.name, reason);
             }
-            if plan.claims.len() == CLAIMS_MAX {
+            if plan.claims.len() == CLAIMS_MAX.min(starts) {
                 return;
             }
             plan.claims.push(claim);

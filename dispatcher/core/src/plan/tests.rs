@@ -213,6 +213,24 @@ fn one_pass_claims_a_bounded_number() {
 }
 
 #[test]
+fn while_many_jobs_are_being_created_no_more_are_asked_for() {
+    let q = || Queue { max_parallel: 10_000, fresh: vec![fresh(1, 1, 10_000)], ..queue() };
+    let half = RunId::try_from(STARTS_MAX / 2).unwrap();
+    let creating = |n: RunId| (1..=n).map(|run| job(run, JobPhase::Creating)).collect::<Vec<_>>();
+    let starting =
+        |from: RunId, n: RunId| (from..from + n).map(|run| live(run, RunState::Starting)).collect();
+    assert_eq!(plan(&world(q(), starting(1, half), creating(half))).claims.len(), CLAIMS_MAX);
+    let busy = plan(&world(q(), starting(1, half + 1), creating(half + 1)));
+    assert!(busy.is_empty() && busy.wake_at.is_none());
+    assert_eq!(reasons(&busy), [Reason::StartsUnderWay]);
+    // Of a dispatcher that was killed before it could ask.
+    let left = plan(&world(q(), starting(1, 10_000), vec![]));
+    assert_eq!((left.starts.len(), left.claims.len()), (STARTS_MAX, 0));
+    let few = plan(&world(q(), starting(1, half * 2 - 3), vec![]));
+    assert_eq!((few.starts.len(), few.claims.len()), (STARTS_MAX - 3, 3));
+}
+
+#[test]
 fn a_claimed_run_without_a_job_is_created_again() {
     assert_eq!(plan(&world(queue(), vec![live(7, RunState::Starting)], vec![])).starts, [7]);
 }
