@@ -8,13 +8,16 @@
 //! ```
 //! Events only wake it; each pass reads the world anew. So an event that is lost costs time and never an item, and
 //! a dispatcher that starts (again) needs nothing but one pass.
+//!
+//! PostgreSQL is not asked when only the executor has news that change nothing: whatever changes there rings, so the last
+//! look still holds, and a plan made of it says whether there is anything to do. Most of what a Job goes through is such news.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use pgbatch_core::plan::{Plan, plan};
-use pgbatch_core::snapshot::{JobPhase, Snapshot, StoreView};
+use pgbatch_core::snapshot::{ExecutorView, JobPhase, Snapshot, StoreView};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
@@ -140,7 +143,10 @@ async fn lead(
 ) -> Result<(), DispatchError> {
     let mut last_told = Vec::new();
     loop {
-        let next = pass(store, executor, seen, &mut last_told, health).await?;
+        let (mut next, mut look) = match pass(store, executor, seen, &mut last_told, health).await? {
+            Pass::Idle(look) => (look.next, Some(look)),
+            Pass::Again(at) => (Some(at), None),
+        };
         // Not earlier: a server whose disk is full lets us in, and then refuses what we write, again and again.
         *pause = RECONNECT_FIRST;
         health.leading(executor.unsynced());
@@ -150,7 +156,14 @@ async fn lead(
                 biased;
                 () = store.closed() => return Ok(()),
                 () = store.rung() => debug!("woken by a commit"),
-                () = executor.changed() => debug!("woken by the executor"),
+                () = executor.changed() => {
+                    if look.as_mut().is_some_and(|look| look.still_holds(executor.view(), &mut last_told)) {
+                        next = look.as_ref().and_then(|look| look.next);
+                        health.leading(executor.unsynced());
+                        continue;
+                    }
+                    debug!("woken by the executor");
+                }
                 () = sleep_until(next.unwrap_or_else(far_future)), if next.is_some() => debug!("woken by a due time"),
                 () = health.asked() => {
                     health.leading(executor.unsynced());
@@ -166,29 +179,70 @@ fn far_future() -> Instant {
     Instant::now() + FAR
 }
 
-/// Observes, plans and applies until nothing is left to do now. Returns when to come back at the latest.
+/// How a pass ended.
+enum Pass {
+    /// There was nothing left to do.
+    Idle(Look),
+    /// The rows are locked by others; to be tried again then.
+    Again(Instant),
+}
+
+/// The last look at the world, which left nothing to do.
+struct Look {
+    seen: Snapshot,
+    /// The queues whose ended Jobs PostgreSQL was asked about.
+    with_history: BTreeSet<String>,
+    /// When it was, by the clock of the loop.
+    at: Instant,
+    /// When to look again at the latest.
+    next: Option<Instant>,
+}
+
+impl Look {
+    /// Whether there is still nothing to do, with what the executor sees now, and PostgreSQL as it was.
+    fn still_holds(&mut self, view: ExecutorView, last_told: &mut Vec<String>) -> bool {
+        if with_history(&view) != self.with_history {
+            return false;
+        }
+        let (now, before) = (Instant::now(), self.at);
+        self.at = now;
+        self.seen.store.now += now - before;
+        self.seen.executor = view;
+        self.seen.local_now = clock::now();
+        let plan = plan(&self.seen);
+        if !plan.is_empty() {
+            return false;
+        }
+        tell_what_is_held(&plan, last_told);
+        self.next = plan.wake_at.map(|at| now + until(self.seen.store.now, at));
+        true
+    }
+}
+
+/// Observes, plans and applies until nothing is left to do now.
 async fn pass(
     store: &impl Store,
     executor: &impl Executor,
     told: &watch::Sender<kafka::Seen>,
     last_told: &mut Vec<String>,
     health: &Health,
-) -> Result<Option<Instant>, DispatchError> {
+) -> Result<Pass, DispatchError> {
     let mut done = Plan::default();
     loop {
         health.working();
         let observed_at = Instant::now();
-        let seen = observe(store, executor).await?;
+        let (seen, with_history) = observe(store, executor).await?;
         forget_recorded(&done, &seen, executor);
         let plan = plan(&seen);
         tell_kafka(told, &seen, &plan);
         tell_what_is_held(&plan, last_told);
         if plan.is_empty() {
-            return Ok(plan.wake_at.map(|at| observed_at + until(seen.store.now, at)));
+            let next = plan.wake_at.map(|at| observed_at + until(seen.store.now, at));
+            return Ok(Pass::Idle(Look { seen, with_history, at: observed_at, next }));
         }
         if plan == done {
             debug!(again_in = ?LOCKED_PAUSE, "the last pass changed nothing: rows are locked by others");
-            return Ok(Some(observed_at + LOCKED_PAUSE));
+            return Ok(Pass::Again(observed_at + LOCKED_PAUSE));
         }
         health.working();
         apply(&plan, &seen, store, executor).await?;
@@ -207,19 +261,23 @@ fn tell_kafka(told: &watch::Sender<kafka::Seen>, seen: &Snapshot, plan: &Plan) {
     });
 }
 
-async fn observe(store: &impl Store, executor: &impl Executor) -> Result<Snapshot, DispatchError> {
-    // The history limits of a queue are needed for as long as it has ended Jobs, its work may be over.
-    let with_history: BTreeSet<String> = executor
-        .view()
-        .jobs
-        .into_values()
-        .filter(|job| matches!(job.phase, JobPhase::Ended(_)))
-        .map(|job| job.queue)
-        .collect();
-    let store_view: StoreView = store.observe(&Vec::from_iter(with_history)).await?;
+/// Also the queues whose ended Jobs it asked about.
+async fn observe(
+    store: &impl Store,
+    executor: &impl Executor,
+) -> Result<(Snapshot, BTreeSet<String>), DispatchError> {
+    let with_history = with_history(&executor.view());
+    let store_view: StoreView = store.observe(&Vec::from_iter(with_history.clone())).await?;
     executor.watch_namespaces(&store_view.namespaces);
     // Viewed last: it must know whether those namespaces have been read.
-    Ok(Snapshot { store: store_view, executor: executor.view(), local_now: clock::now() })
+    let seen = Snapshot { store: store_view, executor: executor.view(), local_now: clock::now() };
+    Ok((seen, with_history))
+}
+
+/// The queues that have ended Jobs: for as long as they do, their history limits are needed, their work may be over.
+fn with_history(view: &ExecutorView) -> BTreeSet<String> {
+    let ended = view.jobs.values().filter(|job| matches!(job.phase, JobPhase::Ended(_)));
+    ended.map(|job| job.queue.clone()).collect()
 }
 
 /// How long from `now` to `at`, both by the database's clock; a little later, never earlier.
@@ -238,3 +296,6 @@ fn tell_what_is_held(plan: &Plan, last_told: &mut Vec<String>) {
     }
     *last_told = told;
 }
+
+#[cfg(test)]
+mod tests;
