@@ -17,8 +17,11 @@ lint --set database.existingSecret=db
 lint --values every-option.yaml
 render --set database.existingSecret=db
 render --values every-option.yaml
+render --values every-option.yaml --set migrate.hook=false
 refuse
 refuse --set database.existingSecret=db --set replica=2
 refuse --set database.existingSecret=db --set replicas=3
 refuse --set database.existingSecret=db --set database.ca.secret=a --set database.ca.configMap=b
 refuse --set database.existingSecret=db --set 'namespaces={Upper}'
+refuse --set database.existingSecret=db --set migrate.enabled=true
+refuse --set database.existingSecret=db --set migrate.wait=soon

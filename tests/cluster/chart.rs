@@ -129,6 +129,6 @@ async fn every_option_renders_what_the_api_server_takes() -> Tested {
         "--filename",
         &file.to_string_lossy(),
     ])?;
-    assert_eq!(said.lines().count(), 6, "{said}");
+    assert_eq!(said.lines().count(), 8, "{said}");
     Ok(())
 }

@@ -27,3 +27,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "pgbatch.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
+
+{{- define "pgbatch.migrate.selector" -}}
+{{ include "pgbatch.selector" . | replace "component: dispatcher" "component: migrate" }}
+{{- end -}}
+
+{{- define "pgbatch.migrate.labels" -}}
+{{ include "pgbatch.labels" . | replace "component: dispatcher" "component: migrate" }}
+{{- end -}}

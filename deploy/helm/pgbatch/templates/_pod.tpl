@@ -1,0 +1,73 @@
+{{/* What the pods of the dispatcher, of migrate and of doctor have in common. */}}
+
+{{- define "pgbatch.pod" -}}
+{{- with .Values.image.pullSecrets -}}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{ end -}}
+{{- with .Values.priorityClassName -}}
+priorityClassName: {{ . }}
+{{ end -}}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  seccompProfile: {type: RuntimeDefault}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "pgbatch.container" -}}
+image: {{ include "pgbatch.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+resources: {{- toYaml .Values.resources | nindent 2 }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/* What says where the database is, and where Jobs go. */}}
+{{- define "pgbatch.env" -}}
+- name: PGBATCH_DATABASE_URL
+  valueFrom:
+    secretKeyRef: {name: {{ .Values.database.existingSecret | quote }}, key: {{ .Values.database.key | quote }}}
+- {name: PGBATCH_NAMESPACE, value: {{ first .Values.namespaces | default .Release.Namespace | quote }}}
+{{- with .Values.sql.existingSecret }}
+- {name: PGBATCH_SQL_IMAGE, value: {{ include "pgbatch.image" $ | quote }}}
+- {name: PGBATCH_SQL_SECRET, value: {{ . | quote }}}
+{{- end }}
+{{- with .Values.extraEnv }}{{ toYaml . | nindent 0 }}{{ end }}
+{{- end -}}
+
+{{- define "pgbatch.mounts" -}}
+{{- if or .Values.database.ca.secret .Values.database.ca.configMap .Values.extraVolumeMounts -}}
+volumeMounts:
+  {{- if or .Values.database.ca.secret .Values.database.ca.configMap }}
+  - {name: database-ca, mountPath: /etc/pgbatch/ca, readOnly: true}
+  {{- end }}
+  {{- with .Values.extraVolumeMounts }}{{ toYaml . | nindent 2 }}{{ end }}
+{{- end -}}
+{{- end -}}
+
+{{- define "pgbatch.volumes" -}}
+{{- if or .Values.database.ca.secret .Values.database.ca.configMap .Values.extraVolumes -}}
+volumes:
+  {{- with .Values.database.ca.secret }}
+  - {name: database-ca, secret: {secretName: {{ . | quote }}}}
+  {{- end }}
+  {{- with .Values.database.ca.configMap }}
+  - {name: database-ca, configMap: {name: {{ . | quote }}}}
+  {{- end }}
+  {{- with .Values.extraVolumes }}{{ toYaml . | nindent 2 }}{{ end }}
+{{- end -}}
+{{- end -}}
