@@ -90,7 +90,7 @@ server() {
     cp -r /usr/lib/locale/C.utf8 "$root/usr/lib/locale"
     cp -r --dereference /usr/share/zoneinfo "$root/usr/share"
     install -m 755 /bin/dash "$root/usr/bin/sh"
-    for program in cat id ls mkdir mv rm; do
+    for program in cat id locale ls mkdir mv rm; do
         install -m 755 "/usr/bin/$program" "$root/usr/bin/$program"
     done
     find "$root" -type f \( -path "*/bin/*" -o -name '*.so' \) -exec ldd {} + 2>/dev/null | grep -o '/[^ :]*\.so[^ ]*' |

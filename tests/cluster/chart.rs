@@ -14,7 +14,7 @@ const VALUES: [&str; 3] = ["image.tag=dev", "image.pullPolicy=Never", "database.
 
 impl OnCluster {
     /// Runs helm and returns what it printed.
-    fn helm(&self, arguments: &[&str]) -> io::Result<String> {
+    pub(crate) fn helm(&self, arguments: &[&str]) -> io::Result<String> {
         let tool = Command::new(repository().join("deploy/helm/tool.sh")).stdin(Stdio::null()).output()?;
         let mut helm = Command::new(String::from_utf8_lossy(&tool.stdout).trim());
         helm.args(arguments).args(["--namespace", &self.namespace.name]);
@@ -35,7 +35,7 @@ impl OnCluster {
         self.helm(&arguments)
     }
 
-    fn kubectl(&self, arguments: &[&str]) -> io::Result<String> {
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> io::Result<String> {
         self.cluster.kubectl(&[&["--namespace", &self.namespace.name], arguments].concat())
     }
 
@@ -110,6 +110,8 @@ async fn every_option_renders_what_the_api_server_takes() -> Tested {
     let on = OnCluster::new("chart-options").await?;
     let chart = repository().join("deploy/helm/pgbatch");
     let values = repository().join("deploy/helm/every-option.yaml");
+    // That of the values: no pod is taken, be it for a trial, whose account there is not.
+    on.kubectl(&["create", "serviceaccount", "dispatcher"])?;
     let namespaces = format!("namespaces={{{}}}", on.namespace.name);
     let manifest = on.helm(&[
         "template",

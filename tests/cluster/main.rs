@@ -5,6 +5,7 @@ mod disruptions;
 mod doctor;
 mod endings;
 mod health;
+mod install;
 mod keda;
 mod logs;
 mod on_cluster;
