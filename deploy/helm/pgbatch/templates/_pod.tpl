@@ -63,10 +63,11 @@ volumeMounts:
 {{- if or .Values.database.ca.secret .Values.database.ca.configMap .Values.extraVolumes -}}
 volumes:
   {{- with .Values.database.ca.secret }}
-  - {name: database-ca, secret: {secretName: {{ . | quote }}}}
+  # Of the Secret only this: that of an operator may have the authority's private key too.
+  - {name: database-ca, secret: {secretName: {{ . | quote }}, items: [{key: ca.crt, path: ca.crt}]}}
   {{- end }}
   {{- with .Values.database.ca.configMap }}
-  - {name: database-ca, configMap: {name: {{ . | quote }}}}
+  - {name: database-ca, configMap: {name: {{ . | quote }}, items: [{key: ca.crt, path: ca.crt}]}}
   {{- end }}
   {{- with .Values.extraVolumes }}{{ toYaml . | nindent 2 }}{{ end }}
 {{- end -}}
