@@ -80,6 +80,15 @@ async fn migrate_creates_the_extension_and_then_finds_it_there() -> Tested {
 }
 
 #[tokio::test]
+async fn an_extension_that_would_be_a_superusers_is_warned_of() -> Tested {
+    let database = Server::shared()?.empty_database().await?;
+    let said = migrate(&database, SUPERUSER, &[])?;
+    assert!(said.status == 0 && said.out.ends_with(" was created\n"), "{said:?}");
+    assert!(said.err.contains("WARN") && said.err.contains("with the rights of a superuser"), "{}", said.err);
+    Ok(())
+}
+
+#[tokio::test]
 async fn two_that_migrate_at_once_do_not_disturb_each_other() -> Tested {
     let database = Server::shared()?.empty_database().await?;
     let mut started = vec![];

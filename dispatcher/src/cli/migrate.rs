@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Transaction};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::connection;
 use super::failure::{Failure, Fate};
@@ -28,6 +28,7 @@ const TOLD_PERIOD: Duration = Duration::from_secs(10);
 const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(8103120419745)";
 
 const READ: &str = "SELECT current_database()::text AS database, current_user::text AS role, e.extversion AS installed, \
+    (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) AS is_superuser, \
     pg_get_userbyid(e.extowner)::text AS owner, a.default_version AS available, \
     current_setting('server_version_num')::int / 10000 AS major \
     FROM (SELECT 1) AS one LEFT JOIN pg_extension AS e ON e.extname = 'pgbatch' \
@@ -50,6 +51,7 @@ pub(super) struct MigrateArgs {
 struct Found {
     database: String,
     role: String,
+    is_superuser: bool,
     major: i32,
     installed: Option<String>,
     owner: Option<String>,
@@ -83,6 +85,13 @@ pub(super) async fn migrate(args: MigrateArgs) -> Result<Fate, Failure> {
     transaction.batch_execute(statement).await.map_err(|error| found.refused(&error))?;
     check_contract(&transaction, version).await?;
     transaction.commit().await?;
+    if step == Step::Create && found.is_superuser {
+        let hint = "better have the database's owner create it, who needs no more than that";
+        warn!(
+            role = found.role,
+            hint, "what pgbatch does for those who enqueue is done with the rights of a superuser"
+        );
+    }
     report(&output, &found, &step, version)?;
     Ok(Fate::Fine)
 }
@@ -92,6 +101,7 @@ async fn read(transaction: &Transaction<'_>) -> Result<Found, Error> {
     Ok(Found {
         database: row.get("database"),
         role: row.get("role"),
+        is_superuser: row.get("is_superuser"),
         major: row.get("major"),
         installed: row.get("installed"),
         owner: row.get("owner"),
@@ -236,7 +246,8 @@ mod tests {
     fn step(installed: Option<&str>, available: Option<&str>) -> Result<(Step, String), String> {
         let [installed, available] = [installed, available].map(|version| version.map(str::to_owned));
         let [database, role] = ["shop", "app"].map(str::to_owned);
-        let found = Found { database, role, major: 15, owner: None, installed, available };
+        let found =
+            Found { database, role, is_superuser: false, major: 15, owner: None, installed, available };
         let step = found.step().map(|(step, version)| (step, version.to_owned()));
         step.map_err(|failure| failure.to_string())
     }
