@@ -84,6 +84,7 @@ test-spring: build ## The PartitionHandler for Spring Batch 5 and 6, with local 
 test-cluster: build cluster images image-spring-batch ## The whole path on the real cluster
 	@deploy/helm/tool.sh >/dev/null
 	@tests/kafka/install.sh
+	@tests/keda/install.sh
 	PGBATCH_TEST_KUBECONFIG=$(CURDIR)/target/cluster/kubeconfig cargo test -p pgbatch-dispatcher --test kubernetes
 	cargo test -p e2e --test cluster -- --test-threads=1
 

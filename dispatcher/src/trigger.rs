@@ -27,7 +27,7 @@ impl Triggers {
     ) -> StoreError {
         let scaled_jobs = async {
             match &self.scaled_jobs {
-                Some(which) => scaled_job::serve(store, which).await,
+                Some(which) => scaled_job::serve(store, which, &self.kafka_credentials).await,
                 None => std::future::pending().await,
             }
         };

@@ -7,6 +7,7 @@ mod endings;
 mod health;
 mod install;
 mod keda;
+mod keda_logins;
 mod logs;
 mod on_cluster;
 mod silence;

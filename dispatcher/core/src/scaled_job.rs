@@ -7,9 +7,11 @@
 //! ```
 //! - [`manifest`]: YAML or JSON, its size, depth and aliases bounded;
 //! - `object`: reads an object field by field, and knows which ones nobody has asked for;
+//! - [`authentication`]: what a trigger logs in with, where somebody has read that;
 //! - `job`, `replicas`, `trigger`: what the parts of a ScaledJob mean here;
 //! - `rows_form`: the form of a COUNT that binds rows to Jobs, as a suggestion.
 
+pub mod authentication;
 mod count;
 mod cron;
 mod job;
@@ -228,6 +230,7 @@ pub fn import(manifest: &Value) -> Result<Import, Problem> {
     let mut root = Object::new("", manifest)?;
     check_kind(&mut root)?;
     root.ignore("status", "what KEDA has written down about it");
+    let found = authentication::read(&mut root)?;
     let metadata = root.object("metadata")?;
     let spec = root.object("spec")?;
     root.end(&mut notes);
@@ -240,7 +243,7 @@ pub fn import(manifest: &Value) -> Result<Import, Problem> {
     };
     let job = Job::read(metadata, &mut spec, &mut notes)?;
     let replicas = Replicas::read(&mut spec, &mut notes)?;
-    let triggers = trigger::read_all(&mut spec, &job, &replicas, &mut notes)?;
+    let triggers = trigger::read_all(&mut spec, (&job, &replicas, &found), &mut notes)?;
     spec.ignore(
         "pollingInterval",
         "nothing is polled: PostgreSQL tells when a table of the query has changed, a fetch that waits when records come",

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::authentication::Found;
 use super::object::Object;
 use super::replicas::word;
 use super::statement::kafka_records;
@@ -89,8 +90,10 @@ fn log_in(
 ) -> Result<bool, Problem> {
     let folder = reader.authentication.clone().filter(|name| is_folder(name));
     let folder = folder.unwrap_or_else(|| reader.name.to_owned());
-    read_tls(&mut reader.metadata, &folder, options, notes)?;
-    let mechanism = match reader.metadata.text("sasl")?.as_deref() {
+    read_tls(reader, &folder, options, notes)?;
+    // As with KEDA, what the trigger itself says wins.
+    let said = reader.metadata.text("sasl")?.or_else(|| reader.found.and_then(|found| found.sasl.clone()));
+    let mechanism = match said.as_deref() {
         None | Some("none") => None,
         Some("plaintext") => Some("PLAIN"),
         Some("scram_sha256") => Some("SCRAM-SHA-256"),
@@ -103,36 +106,75 @@ fn log_in(
             return Ok(false);
         }
     };
-    let (sasl, files) = match mechanism {
-        Some("OAUTHBEARER") => {
-            (Some(json!({"mechanism": "OAUTHBEARER", "token_file": format!("{folder}/token")})), "token")
-        }
-        Some(mechanism) => {
-            let (username, password) = (format!("{folder}/username"), format!("{folder}/password"));
-            let sasl = json!({"mechanism": mechanism, "username_file": username, "password_file": password});
-            (Some(sasl), "username and password")
-        }
-        None => (None, ""),
-    };
-    let has_sasl = sasl.is_some();
-    options.extend(sasl.map(|sasl| ("sasl".to_owned(), sasl)));
     for key in ["saslTokenProvider", "scopes", "oauthTokenEndpointUri", "oauthExtensions"] {
         let why = "whoever issues tokens puts them into the token file; it is read again for every login";
         reader.metadata.ignore(key, why);
     }
-    tell_where_secrets_go(reader, has_sasl.then_some(files), &folder, notes);
+    let needed: &[&str] = match mechanism {
+        None => &[],
+        Some("OAUTHBEARER") => &["token"],
+        Some(_) => &["username", "password"],
+    };
+    let is_found = is_found(reader, needed, notes)?;
+    let file = |name: &str| match reader.found {
+        Some(found) if is_found => found.file(name),
+        _ => format!("{folder}/{name}"),
+    };
+    if let Some(mechanism) = mechanism {
+        let mut sasl = json!({"mechanism": mechanism});
+        for name in needed {
+            sasl[format!("{name}_file")] = file(name).into();
+        }
+        options.insert("sasl".to_owned(), sasl);
+    }
+    if !is_found {
+        tell_where_secrets_go(
+            reader,
+            Some(needed.join(" and ")).filter(|all| !all.is_empty()),
+            &folder,
+            notes,
+        );
+    }
     Ok(true)
 }
 
+/// Whether the parameters that the login needs were found. A token is none of KEDA's, so it is looked for beside them.
+fn is_found(reader: &Reader<'_, '_>, needed: &[&str], notes: &mut Vec<Note>) -> Result<bool, Problem> {
+    let Some(found) = reader.found else { return Ok(false) };
+    let reference = reference_of(reader);
+    match needed.iter().find(|name| !found.has(name)) {
+        None => {}
+        Some(&"token") => return Ok(false),
+        Some(missing) => {
+            let hint = "The login needs it: see secretTargetRef of the TriggerAuthentication.";
+            return Err(Problem::new(reference, format!("it has no parameter {missing:?}"), hint));
+        }
+    }
+    let unused = found.unused();
+    if !unused.is_empty() {
+        let message = format!("no use is made here of its parameters {}", unused.join(", "));
+        notes.push(Note::ignored(reference, message));
+    }
+    Ok(true)
+}
+
+fn reference_of(reader: &Reader<'_, '_>) -> String {
+    reader.metadata.path().replace(".metadata", ".authenticationRef")
+}
+
 fn read_tls(
-    metadata: &mut Object<'_>,
+    reader: &mut Reader<'_, '_>,
     folder: &str,
     options: &mut Map<String, Value>,
     notes: &mut Vec<Note>,
 ) -> Result<(), Problem> {
-    if word(metadata, "tls", &["enable", "disable"])?.as_deref() == Some("enable") {
-        options.insert("tls".to_owned(), true.into());
+    let said = word(&mut reader.metadata, "tls", &["enable", "disable"])?;
+    let said = said.or_else(|| reader.found.and_then(|found| found.tls.clone()));
+    if said.as_deref() == Some("enable") {
+        let files = reader.found.map_or_else(Map::new, tls_files);
+        options.insert("tls".to_owned(), if files.is_empty() { true.into() } else { files.into() });
     }
+    let metadata = &mut reader.metadata;
     let message = "the broker's certificate is always verified";
     if metadata.flag("unsafeSsl")? == Some(true) {
         let hint = format!("Give its CA: options.tls {{\"ca_file\": \"{folder}/ca\"}}.");
@@ -143,9 +185,22 @@ fn read_tls(
     Ok(())
 }
 
+/// `options.tls`. A certificate without its key is none; `watch_kafka()` says so.
+fn tls_files(found: &Found) -> Map<String, Value> {
+    let names =
+        [("ca", "ca_file"), ("cert", "cert_file"), ("key", "key_file"), ("keyPassword", "key_password_file")];
+    let there = names.iter().filter(|(name, _)| found.has(name));
+    there.map(|(name, option)| ((*option).to_owned(), found.file(name).into())).collect()
+}
+
 /// Which files the trigger needs, where that can be seen; and else which it may need.
-fn tell_where_secrets_go(reader: &Reader<'_, '_>, files: Option<&str>, folder: &str, notes: &mut Vec<Note>) {
-    let reference = reader.metadata.path().replace(".metadata", ".authenticationRef");
+fn tell_where_secrets_go(
+    reader: &Reader<'_, '_>,
+    files: Option<String>,
+    folder: &str,
+    notes: &mut Vec<Note>,
+) {
+    let reference = reference_of(reader);
     if let Some(files) = files {
         let hint = format!(
             "Mount its Secret as the folder {folder} below the dispatcher's --kafka-credentials, with the files {files}."

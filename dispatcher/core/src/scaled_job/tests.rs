@@ -5,6 +5,7 @@ use super::*;
 
 mod any_text;
 mod every_field;
+mod logins;
 
 /// The manifest of the scenario that this project was born from.
 const CLAPS: &str = include_str!("../../../../deploy/examples/keda/scaled-job.yaml");

@@ -1,7 +1,10 @@
 //! `triggers`: which function makes each of them here.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
+use super::authentication::Found;
 use super::job::Job;
 use super::object::Object;
 use super::replicas::Replicas;
@@ -18,6 +21,8 @@ pub(super) struct Reader<'r, 'a> {
     pub(super) metadata: Object<'a>,
     /// The name of its `authenticationRef`.
     pub(super) authentication: Option<String>,
+    /// What somebody has found there.
+    pub(super) found: Option<&'r Found>,
     pub(super) job: &'r Job<'a>,
     pub(super) replicas: &'r Replicas,
 }
@@ -25,10 +30,10 @@ pub(super) struct Reader<'r, 'a> {
 /// Reads all of them; those without a counterpart are left out, with a note.
 pub(super) fn read_all<'a>(
     spec: &mut Object<'a>,
-    job: &Job<'a>,
-    replicas: &Replicas,
+    given: (&Job<'a>, &Replicas, &BTreeMap<String, Found>),
     notes: &mut Vec<Note>,
 ) -> Result<Vec<Trigger>, Problem> {
+    let (job, replicas, _) = given;
     let list_path = spec.at("triggers");
     let all = spec.list("triggers")?;
     if all.is_empty() {
@@ -41,7 +46,7 @@ pub(super) fn read_all<'a>(
     let mut triggers: Vec<Trigger> = Vec::new();
     for (number, (path, value)) in all.iter().enumerate() {
         let is_only = all.len() == 1;
-        let Some(trigger) = read(path, value, (number + 1, is_only), (job, replicas), notes)? else {
+        let Some(trigger) = read(path, value, (number + 1, is_only), given, notes)? else {
             continue;
         };
         if let Some(other) = triggers.iter().find(|other| other.name == trigger.name) {
@@ -63,7 +68,7 @@ fn read<'a>(
     path: &str,
     value: &'a Value,
     (number, is_only): (usize, bool),
-    (job, replicas): (&Job<'a>, &Replicas),
+    (job, replicas, found): (&Job<'a>, &Replicas, &BTreeMap<String, Found>),
     notes: &mut Vec<Note>,
 ) -> Result<Option<Trigger>, Problem> {
     let mut trigger = Object::new(path, value)?;
@@ -83,15 +88,18 @@ fn read<'a>(
     let mut authentication = None;
     if let Some(mut reference) = trigger.object("authenticationRef")? {
         authentication = Some(reference.text("name")?.unwrap_or_default());
-        // With the name it says which one, and neither is read.
-        reference.ignore("kind", "no TriggerAuthentication is read");
+        match found.get(path) {
+            // With the name it says which one.
+            Some(_) => drop(reference.take("kind")),
+            None => reference.ignore("kind", "no TriggerAuthentication is read"),
+        }
         reference.end(notes);
     }
     let metadata_path = trigger.at("metadata");
     let Some(metadata) = trigger.object("metadata")? else {
         return Err(Problem::new(metadata_path, "missing", "It says what the trigger reads."));
     };
-    let reader = Reader { name: &name, metadata, authentication, job, replicas };
+    let reader = Reader { name: &name, metadata, authentication, found: found.get(path), job, replicas };
     let source = match kind.as_str() {
         "postgresql" => Some(Source::Count(count::read(reader, notes)?)),
         "kafka" | "apache-kafka" => kafka::read(reader, path, notes)?.map(Source::Kafka),

@@ -85,13 +85,13 @@ impl Client {
         }
     }
 
-    fn security(&self) -> Result<Security, KafkaError> {
-        Ok(self.access.security(&self.folder)?)
+    async fn security(&self) -> Result<Security, KafkaError> {
+        Ok(self.access.security(&self.folder).await?)
     }
 
     /// A connection of its own to a broker: for a request that waits, as a broker answers in order.
     pub(super) async fn open(&self, broker: i32) -> Result<Connection, KafkaError> {
-        Connection::open(self.server(broker)?, &self.security()?).await
+        Connection::open(self.server(broker)?, &self.security().await?).await
     }
 
     fn server(&self, broker: i32) -> Result<&String, KafkaError> {
@@ -119,7 +119,7 @@ impl Client {
     }
 
     async fn bootstrap(&self) -> Result<Connection, KafkaError> {
-        let security = self.security()?;
+        let security = self.security().await?;
         let mut problems = Vec::new();
         for server in &self.access.servers {
             match Connection::open(server, &security).await {

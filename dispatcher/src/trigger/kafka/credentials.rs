@@ -3,8 +3,10 @@
 //! variables that begin with [`PREFIX`]. And a folder with a file `bootstrap-servers` in it keeps what else is in it for the
 //! servers that are listed there.
 //!
-//! They are read for every connection, so a changed one is used from the next login on.
+//! They are read for every connection, so a changed one is used from the next login on. Those of ScaledJobs are not on disk:
+//! see `granted`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::error::CredentialError;
+use super::granted::{Granted, Read, is_granted};
 use super::options::{Mechanism, Options, SaslOption, TlsFiles, TlsOption};
 use super::private_key;
 
@@ -23,13 +26,23 @@ const SERVERS: &str = "bootstrap-servers";
 
 /// Where credentials are.
 #[derive(Debug, Clone, Default)]
-pub struct CredentialsFolder(Option<PathBuf>);
+pub struct CredentialsFolder {
+    folder: Option<PathBuf>,
+    /// Those of ScaledJobs.
+    pub(crate) granted: Granted,
+}
 
 impl CredentialsFolder {
     /// With this folder; none = files are refused.
     #[must_use]
     pub fn new(folder: Option<PathBuf>) -> Self {
-        Self(folder)
+        Self { folder, granted: Granted::default() }
+    }
+
+    /// A folder below it, if it is there.
+    pub(crate) fn below(&self, name: &str) -> Option<PathBuf> {
+        let folder = self.folder.as_ref()?.join(name);
+        folder.is_dir().then_some(folder)
     }
 }
 
@@ -63,8 +76,9 @@ impl Access {
     }
 
     /// Reads what it names.
-    pub(super) fn security(&self, folder: &CredentialsFolder) -> Result<Security, CredentialError> {
-        let reader = Reader { folder: folder.0.as_deref(), servers: &self.servers };
+    pub(super) async fn security(&self, folder: &CredentialsFolder) -> Result<Security, CredentialError> {
+        let granted = folder.granted.read(&self.files(), &self.servers).await?;
+        let reader = Reader { folder: folder.folder.as_deref(), servers: &self.servers, granted: &granted };
         let tls = match &self.tls {
             None => None,
             Some(TlsOption::Is(_)) => Some(reader.tls(None)?),
@@ -73,11 +87,38 @@ impl Access {
         let login = self.sasl.as_ref().map(|sasl| reader.login(sasl)).transpose()?;
         Ok(Security { tls: tls.map(Arc::new), login })
     }
+
+    fn files(&self) -> BTreeSet<&str> {
+        let tls = match &self.tls {
+            Some(TlsOption::With(TlsFiles {
+                ca_file,
+                cert_file,
+                key_file,
+                key_password_file,
+                key_password_env: _,
+            })) => [ca_file, cert_file, key_file, key_password_file].map(Option::as_deref),
+            _ => [None; 4],
+        };
+        let sasl = match &self.sasl {
+            Some(SaslOption {
+                username_file,
+                password_file,
+                token_file,
+                mechanism: _,
+                username: _,
+                username_env: _,
+                password_env: _,
+            }) => [username_file, password_file, token_file].map(Option::as_deref),
+            None => [None; 3],
+        };
+        tls.into_iter().chain(sasl).flatten().collect()
+    }
 }
 
 struct Reader<'a> {
     folder: Option<&'a Path>,
     servers: &'a [String],
+    granted: &'a Read,
 }
 
 impl Reader<'_> {
@@ -152,6 +193,13 @@ impl Reader<'_> {
     }
 
     fn file(&self, name: &str) -> Result<Vec<u8>, CredentialError> {
+        if is_granted(name) {
+            return self
+                .granted
+                .get(name)
+                .cloned()
+                .ok_or_else(|| CredentialError::NotServed(name.to_owned()));
+        }
         let folder = self.folder.ok_or_else(|| CredentialError::NoFolder(name.to_owned()))?;
         let unreadable = |source| CredentialError::Read { name: name.to_owned(), source };
         let folder = folder.canonicalize().map_err(unreadable)?;

@@ -88,6 +88,12 @@ pub(super) enum CredentialError {
         /// Where it would have been sent.
         server: String,
     },
+    /// They are of a ScaledJob that nobody serves.
+    #[error("no ScaledJob is served that {0} is of, or it logs in by something else")]
+    NotServed(String),
+    /// Those of a ScaledJob cannot be read.
+    #[error("the credentials of the ScaledJob cannot be read: {0}")]
+    Granted(String),
     /// There is no such variable.
     #[error("the dispatcher has no environment variable {0}")]
     NoVariable(String),

@@ -24,6 +24,7 @@ mod connection;
 mod credentials;
 mod doorbell;
 mod error;
+mod granted;
 mod group;
 mod look;
 mod options;
@@ -45,6 +46,7 @@ use self::cluster::Cluster;
 use self::credentials::Access;
 pub use self::credentials::CredentialsFolder;
 use self::error::CredentialError;
+pub(crate) use self::granted::{Grant, Granted, Parameters};
 use self::options::Options;
 use self::session::Watched;
 use crate::store::{KafkaStore, StoreError};
@@ -112,7 +114,12 @@ pub(crate) async fn serve<S: KafkaStore>(
                 // The loop has ended, and with it whoever polls this.
                 std::future::pending::<()>().await;
             },
-            Some(Some(error)) = tasks.next(), if !tasks.is_empty() => return error,
+            Some(ended) = tasks.next(), if !tasks.is_empty() => {
+                // One that was aborted has nothing to tell, and the others go on.
+                if let Some(error) = ended {
+                    return error;
+                }
+            }
         }
     }
 }

@@ -5,9 +5,13 @@
 //!     │            └─────────────> the condition Ready of its status
 //!     └────> keep_scaled_jobs()    those that are gone have no triggers any more
 //! ```
+//! TriggerAuthentications are looked at for each (see `authentication`), and watched once one is needed.
+//!
 //! What there is, is in the cluster and in PostgreSQL. So each session begins with a list, and nothing is remembered here but
 //! when to try again what was refused.
 
+mod authentication;
+mod logins;
 mod status;
 
 use std::collections::BTreeMap;
@@ -20,12 +24,16 @@ use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Event, watcher};
+use pgbatch_core::scaled_job::authentication::references;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use self::authentication::Authentications;
+use self::logins::{Login, Logins};
 use crate::executor::kubernetes::{KubernetesConfig, KubernetesError, open_client};
 use crate::store::{Applied, ScaledJobStore, StoreError, with_causes};
+use crate::trigger::kafka::CredentialsFolder;
 
 /// What was refused is tried again: its table may be there by then. Doubling from the first to the last.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -40,8 +48,13 @@ pub struct ScaledJobs {
     pub own: Option<String>,
 }
 
-/// Serves them for as long as the session lasts; returns why it broke.
-pub(crate) async fn serve<S: ScaledJobStore>(store: &S, which: &ScaledJobs) -> StoreError {
+/// Serves them for as long as the session lasts; returns why it broke. `folder`: where credentials are, and where those that
+/// TriggerAuthentications grant are put.
+pub(crate) async fn serve<S: ScaledJobStore>(
+    store: &S,
+    which: &ScaledJobs,
+    folder: &CredentialsFolder,
+) -> StoreError {
     let resource = ApiResource::from_gvk_with_plural(
         &GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledJob"),
         "scaledjobs",
@@ -53,10 +66,14 @@ pub(crate) async fn serve<S: ScaledJobStore>(store: &S, which: &ScaledJobs) -> S
             return std::future::pending().await;
         }
     };
-    let namespaces = if which.namespaces.is_empty() { vec![default] } else { which.namespaces.clone() };
+    let namespaces =
+        if which.namespaces.is_empty() { vec![default.clone()] } else { which.namespaces.clone() };
     let places = namespaces.into_iter().map(|namespace| {
         let api = Api::namespaced_with(client.clone(), &namespace, &resource);
-        let place = Place { store, api, namespace, known: BTreeMap::new(), again: BTreeMap::new() };
+        let (client, own_namespace, folder) = (client.clone(), default.clone(), folder.clone());
+        let authentications = Authentications { client, own_namespace, folder, is_needed: false };
+        let place =
+            Place { store, api, namespace, authentications, known: BTreeMap::new(), again: BTreeMap::new() };
         Box::pin(place.serve())
     });
     select_all(places).await.0
@@ -72,6 +89,7 @@ struct Place<'a, S> {
     store: &'a S,
     api: Api<DynamicObject>,
     namespace: String,
+    authentications: Authentications,
     /// Those that there are.
     known: BTreeMap<String, DynamicObject>,
     /// When to try again those that were refused, and how long was waited before.
@@ -89,12 +107,20 @@ impl<S: ScaledJobStore> Place<'_, S> {
 
     async fn follow(&mut self) -> Result<(), StoreError> {
         let mut events = pin!(watcher(self.api.clone(), Config::default()).default_backoff());
+        let mut logins = Logins::default();
         let mut is_interrupted = false;
         loop {
+            if self.authentications.is_needed && !logins.are_watched() {
+                logins = Logins::watch(self.authentications.client.clone(), &self.namespace);
+            }
             let due = self.again.values().map(|(at, _)| *at).min();
             let event = tokio::select! {
                 biased;
                 event = events.next() => event,
+                login = logins.next() => {
+                    self.log_in(login).await?;
+                    continue;
+                }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.try_again().await?;
                     continue;
@@ -116,6 +142,27 @@ impl<S: ScaledJobStore> Place<'_, S> {
         }
     }
 
+    /// Takes over again whatever logs in by what has changed.
+    async fn log_in(&mut self, changed: Login) -> Result<(), StoreError> {
+        let name = match changed {
+            Login::One(name) => Some(name),
+            Login::All => None,
+            Login::Unwatched(error) => {
+                let namespace = &self.namespace;
+                warn!(
+                    namespace,
+                    error, "changes of TriggerAuthentications are not noticed; needed are list and watch"
+                );
+                return Ok(());
+            }
+        };
+        let those = self.known.iter().filter(|(_, object)| logs_in(object, name.as_deref()));
+        for name in those.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.apply(&name).await?;
+        }
+        Ok(())
+    }
+
     async fn see(&mut self, event: Event<DynamicObject>) -> Result<(), StoreError> {
         match event {
             Event::Init => self.known.clear(),
@@ -128,10 +175,13 @@ impl<S: ScaledJobStore> Place<'_, S> {
             }
             Event::Apply(object) => {
                 let name = object.metadata.name.clone().unwrap_or_default();
+                let before = self.known.get(&name).map(manifest);
                 self.learn(object);
-                match self.known.contains_key(&name) {
-                    true => self.apply(&name).await?,
-                    false => self.keep().await?,
+                match self.known.get(&name).map(manifest) {
+                    None => self.keep().await?,
+                    // Its status has changed, which is what we write.
+                    now if now == before => {}
+                    Some(_) => self.apply(&name).await?,
                 }
             }
             Event::Delete(object) => {
@@ -154,6 +204,7 @@ impl<S: ScaledJobStore> Place<'_, S> {
     async fn keep(&mut self) -> Result<(), StoreError> {
         let names: Vec<String> = self.known.keys().cloned().collect();
         self.again.retain(|name, _| self.known.contains_key(name));
+        self.authentications.folder.granted.keep(&self.namespace, &names);
         match self.store.keep_scaled_jobs(&self.namespace, &names).await {
             Err(error) if error.is_refusal() => {
                 warn!(namespace = self.namespace, %error, "triggers of ScaledJobs that are gone are still there");
@@ -175,18 +226,24 @@ impl<S: ScaledJobStore> Place<'_, S> {
     /// Has PostgreSQL take it over, and writes down in its status what came of it.
     async fn apply(&mut self, name: &str) -> Result<(), StoreError> {
         let Some(object) = self.known.get(name) else { return Ok(()) };
-        let applied = match self.store.apply_scaled_job(&manifest(object)).await {
-            Ok(applied) => applied,
-            Err(error) if error.is_refusal() => Applied::Refused { error: error.to_string(), hint: None },
-            Err(error) => return Err(error),
+        let mut manifest = manifest(object);
+        let found = self.authentications.find(&self.namespace, name, &mut manifest).await;
+        let applied = match found {
+            Err(refused) => refused,
+            Ok(()) => match self.store.apply_scaled_job(&manifest).await {
+                Ok(applied) => applied,
+                Err(error) if error.is_refusal() => Applied::Refused { error: error.to_string(), hint: None },
+                Err(error) => return Err(error),
+            },
         };
-        let waited = self.again.remove(name).map(|(_, waited)| waited);
+        let conditions = status::conditions(&applied);
+        let is_as_before = object.data.pointer("/status/conditions") == Some(&conditions);
+        let waited = self.again.remove(name).map(|(_, waited)| waited).filter(|_| is_as_before);
         if matches!(applied, Applied::Refused { .. }) {
             let wait = waited.map_or(RETRY_FIRST, |waited| (waited * 2).min(RETRY_LAST));
             self.again.insert(name.to_owned(), (Instant::now() + wait, wait));
         }
-        let conditions = status::conditions(&applied);
-        if object.data.pointer("/status/conditions") == Some(&conditions) {
+        if is_as_before {
             return Ok(());
         }
         let namespace = &self.namespace;
@@ -204,6 +261,12 @@ impl<S: ScaledJobStore> Place<'_, S> {
         }
         Ok(())
     }
+}
+
+/// Whether a trigger of it logs in by this TriggerAuthentication; none = by any of the namespace.
+fn logs_in(object: &DynamicObject, name: Option<&str>) -> bool {
+    let is_it = |login: &str| name.is_none_or(|name| name == login);
+    references(&object.data).iter().any(|reference| !reference.is_cluster && is_it(&reference.name))
 }
 
 /// What is said in it, without what Kubernetes and KEDA have written down.

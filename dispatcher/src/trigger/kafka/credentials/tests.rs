@@ -16,7 +16,7 @@ fn folder(test: &str) -> PathBuf {
 fn read(place: &Path, servers: &[&str], name: &str) -> Result<Option<String>, CredentialError> {
     let servers: Vec<String> = servers.iter().map(|s| (*s).to_owned()).collect();
     let folder = place.join("credentials");
-    Reader { folder: Some(&folder), servers: &servers }.secret(Some(name), None)
+    Reader { folder: Some(&folder), servers: &servers, granted: &Read::new() }.secret(Some(name), None)
 }
 
 #[test]
@@ -38,7 +38,9 @@ fn nothing_outside_of_it_is_read_not_even_by_a_link() {
     }
     assert!(read(&place, &["a:1"], "inside/password").is_ok());
     assert!(matches!(read(&place, &["a:1"], "nope"), Err(CredentialError::Read { .. })));
-    let none = Reader { folder: None, servers: &[] }.secret(Some("orders/password"), None);
+    let granted = Read::new();
+    let none = Reader { folder: None, servers: &[], granted: &granted };
+    let none = none.secret(Some("orders/password"), None);
     assert!(matches!(none, Err(CredentialError::NoFolder(_))));
 }
 
@@ -59,7 +61,8 @@ fn a_folder_with_a_list_of_servers_is_for_those_only() {
 
 #[test]
 fn variables_of_other_names_are_not_there() {
-    let reader = Reader { folder: None, servers: &[] };
+    let granted = Read::new();
+    let reader = Reader { folder: None, servers: &[], granted: &granted };
     // It is set, as tests have it of cargo.
     assert!(std::env::var("CARGO_PKG_NAME").is_ok());
     for name in ["CARGO_PKG_NAME", "PGBATCH_KAFKA_CREDENTIAL_NOPE"] {
