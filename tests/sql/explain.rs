@@ -292,8 +292,8 @@ fn gates_of(reason: &Reason) -> &'static [&'static str] {
         Reason::RetryDue { .. } => &["retry"],
         // The run is starting, and its gate says why it does not.
         Reason::Refused { .. } => &["run"],
-        // The one thing that PostgreSQL cannot know; the words of an open gate say where to look.
-        Reason::ExecutorNotReady => &[],
+        // What PostgreSQL cannot know; the words of an open gate say where to look.
+        Reason::ExecutorNotReady | Reason::StartsUnderWay => &[],
     }
 }
 
