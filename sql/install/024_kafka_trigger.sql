@@ -19,6 +19,8 @@ CREATE TABLE pgbatch.kafka_trigger (
     topic_id          text,
     -- The lag of the group at the last look.
     lag               bigint,
+    -- With options.combine: what it asked for then, {"value", "target", "is_active"}; NULL = it takes no part.
+    reading           jsonb,
     -- What is wrong, for people.
     error             text,
     CONSTRAINT kafka_trigger_reads CHECK (topic IS NOT NULL OR consumer_group IS NOT NULL)

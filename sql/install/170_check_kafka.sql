@@ -110,7 +110,8 @@ DECLARE
     for_groups  CONSTANT jsonb := '{"activation_lag_threshold": "count", "allow_idle_consumers": "boolean",
         "scale_to_zero_on_invalid_offset": "boolean", "exclude_persistent_lag": "boolean",
         "limit_to_partitions_with_lag": "boolean", "ensure_even_distribution_of_partitions": "boolean",
-        "partition_limitation": "text", "strategy": "default|accurate|eager", "keda_parity": "boolean"}';
+        "partition_limitation": "text", "strategy": "default|accurate|eager",
+        "combine": "max|min|avg|sum", "keda_parity": "boolean"}';
     wrong text;
 BEGIN
     IF is_group AND options ?| ARRAY(SELECT jsonb_object_keys(for_records))

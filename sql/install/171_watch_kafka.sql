@@ -63,6 +63,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('trigger "%s" exists already', name),
             HINT = 'The view pgbatch.triggers lists them; drop it first, with pgbatch.drop_trigger(), or give another name.';
     END IF;
+    PERFORM pgbatch.check_combined(queue, options);
     PERFORM pgbatch.forget_trigger(name);
     INSERT INTO pgbatch.trigger (name, kind, queue, created_by) VALUES (name, 'kafka', queue, pgbatch.caller());
     INSERT INTO pgbatch.kafka_trigger (trigger_name, bootstrap_servers, topic, consumer_group, lag_threshold, records_per_item,
@@ -73,3 +74,31 @@ END
 $$;
 COMMENT ON FUNCTION pgbatch.watch_kafka IS
     'New records of a Kafka topic are items, {topic, partition, from, to}; or the lag of a consumer group is demand for Jobs';
+
+-- pgbatch.combined_kafka: the triggers of a queue whose lags are one demand: those with options.combine, in their order.
+CREATE VIEW pgbatch.combined_kafka AS
+SELECT t.queue, t.created_at, k.*
+FROM pgbatch.trigger t JOIN pgbatch.kafka_trigger k ON k.trigger_name = t.name
+WHERE k.options ? 'combine';
+
+-- pgbatch.check_combined: checks that triggers whose lags are to be one demand say the same about how.
+--
+-- Parameters:  queue    of the trigger
+--              options  its options
+-- Errors:      22023 for another combination or strategy than that of the queue's other triggers
+CREATE FUNCTION pgbatch.check_combined(queue text, options jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    other text;
+BEGIN
+    SELECT c.trigger_name INTO other FROM pgbatch.combined_kafka c
+    WHERE c.queue = check_combined.queue AND check_combined.options ? 'combine'
+        AND (c.options ->> 'combine', coalesce(c.options ->> 'strategy', 'default'))
+            <> (check_combined.options ->> 'combine', coalesce(check_combined.options ->> 'strategy', 'default'))
+    ORDER BY c.trigger_name LIMIT 1;
+    IF FOUND THEN
+        PERFORM pgbatch.reject(format('queue "%s" has another combination or strategy by trigger "%s"', queue, other),
+            'The triggers with options.combine are one demand: give all of them the same, or leave it out.');
+    END IF;
+END
+$$;

@@ -179,3 +179,48 @@ async fn partitions_may_be_chosen_and_a_group_without_a_topic_has_its_own() -> T
     until_lag(&stage, "all", 11).await;
     Ok(())
 }
+
+/// KEDA's `multipleScalersCalculation`, of two groups of which one is behind by a Job's work and the other by two.
+#[tokio::test]
+async fn groups_that_are_combined_are_one_demand() -> Tested {
+    let topic = "combined";
+    let mut stage = Stage::new(topic, 2).await?;
+    for combine in ["sum", "max"] {
+        let queue = format!(
+            "SELECT pgbatch.create_queue('{combine}', sql => 'SELECT 1'), pgbatch.pause_queue('{combine}')"
+        );
+        stage.world.client.batch_execute(&queue).await?;
+        for group in ["one", "two"] {
+            for partition in 0..2 {
+                stage.kafka.commit(&format!("{combine}-{group}"), topic, partition, 0).await?;
+            }
+        }
+        stage.kafka.commit(&format!("{combine}-one"), topic, 0, 5).await?;
+        stage.kafka.commit(&format!("{combine}-one"), topic, 1, 10).await?;
+    }
+    stage.kafka.produce(topic, 0, 10).await?;
+    stage.kafka.produce(topic, 1, 10).await?;
+    let _dispatcher = stage.world.dispatcher(&[])?;
+    let sql = "SELECT pgbatch.watch_kafka($1, $2, $3, $4, $1, lag_threshold => 10, options => jsonb_build_object('combine', $2::text))";
+    for combine in ["sum", "max"] {
+        for (group, lag) in [("one", 5), ("two", 20)] {
+            let group = format!("{combine}-{group}");
+            stage.world.client.execute(sql, &[&group, &combine, &stage.broker.plain(), &topic]).await?;
+            until_lag(&stage, &group, lag).await;
+        }
+    }
+    // Looked at one after the other: 5 of the lag is a Job, and then 25 are three; or 20 are two.
+    until_items(&stage, "sum-one", 1).await;
+    until_items(&stage, "sum-two", 2).await;
+    until_items(&stage, "max-one", 1).await;
+    until_items(&stage, "max-two", 1).await;
+    // The open ones are those of both: nothing more is asked for when there is more of what they are enough for.
+    stage.kafka.produce(topic, 0, 4).await?;
+    for (group, lag) in [("sum-one", 9), ("sum-two", 24), ("max-one", 9), ("max-two", 24)] {
+        until_lag(&stage, group, lag).await;
+    }
+    until_items(&stage, "sum-two", 3).await;
+    until_items(&stage, "max-two", 2).await;
+    assert_eq!((items(&stage, "sum-one").await?, items(&stage, "max-one").await?), (1, 1));
+    Ok(())
+}

@@ -181,16 +181,16 @@ async fn what_a_lag_has_made_is_counted_until_it_has_ended() -> Tested {
     let epoch = "(SELECT epoch FROM pgbatch.installation)";
     let counted =
         async || value::<Option<Value>>(&client, &format!("SELECT pgbatch.kafka_items({epoch}, 'g')")).await;
-    assert_eq!(counted().await?, Some(json!({"open": 0, "pending": 0, "most": 7})));
-    client.execute(&format!("SELECT pgbatch.take_lag({epoch}, 'g', 50, 5, 'words')"), &[]).await?;
-    assert_eq!(counted().await?, Some(json!({"open": 5, "pending": 5, "most": 7})));
+    assert_eq!(counted().await?, Some(json!({"open": 0, "pending": 0, "most": 7, "combined": []})));
+    client.execute(&format!("SELECT pgbatch.take_lag({epoch}, 'g', 50, NULL, 5, 'words')"), &[]).await?;
+    assert_eq!(counted().await?, Some(json!({"open": 5, "pending": 5, "most": 7, "combined": []})));
     // Others of the queue are not its own.
     let batch = value::<i64>(&client, "SELECT max(id) FROM pgbatch.batch").await?;
     client.execute("SELECT pgbatch.enqueue('q')", &[]).await?;
     let run = claim_one(&client, (batch, 1, 2, 1)).await?.run;
     assert_eq!(
         counted().await?,
-        Some(json!({"open": 5, "pending": 5, "most": 7})),
+        Some(json!({"open": 5, "pending": 5, "most": 7, "combined": []})),
         "it has no container yet"
     );
     client
@@ -199,13 +199,64 @@ async fn what_a_lag_has_made_is_counted_until_it_has_ended() -> Tested {
             &[&json!([{"run": run, "started_at": "2026-01-01T00:00:00Z"}])],
         )
         .await?;
-    assert_eq!(counted().await?, Some(json!({"open": 5, "pending": 3, "most": 7})));
+    assert_eq!(counted().await?, Some(json!({"open": 5, "pending": 3, "most": 7, "combined": []})));
     finish(&client, &[outcome(run, Succeeded)]).await?;
-    assert_eq!(counted().await?, Some(json!({"open": 3, "pending": 3, "most": 7})));
+    assert_eq!(counted().await?, Some(json!({"open": 3, "pending": 3, "most": 7, "combined": []})));
     let row = client.query_one("SELECT last_value::int, error FROM pgbatch.triggers", &[]).await?;
     assert_eq!((row.get(0), row.get(1)), (50, "words"));
     client.execute("SELECT pgbatch.drop_trigger('g')", &[]).await?;
     assert_eq!(counted().await?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_lags_of_triggers_that_are_combined_are_one_demand() -> Tested {
+    let (_database, client) = with_queue(", max_parallel => 7").await?;
+    let epoch = "(SELECT epoch FROM pgbatch.installation)";
+    client.batch_execute("SELECT pgbatch.try_lead()").await?;
+    for (name, options) in [("a", r#"{"combine": "sum"}"#), ("b", r#"{"combine": "sum"}"#), ("alone", "{}")] {
+        let watch = format!(
+            "SELECT pgbatch.watch_kafka('{name}', 'q', 'k:1', 't-{name}', 'g', options => '{options}')"
+        );
+        client.batch_execute(&watch).await?;
+    }
+    let counted = async |name: &str| {
+        value::<Value>(&client, &format!("SELECT pgbatch.kafka_items({epoch}, '{name}')")).await
+    };
+    let take = async |name: &str, value: i64, items: i32| {
+        let reading = json!({"value": value, "target": 10, "is_active": value > 0});
+        let sql = format!("SELECT pgbatch.take_lag({epoch}, $1, $2, $3, $4, NULL)");
+        client.execute(&sql, &[&name, &value, &reading, &items]).await
+    };
+    let made = "SELECT string_agg(concat_ws(' ', trigger_name, items), ', ' ORDER BY id) FROM pgbatch.batch";
+    take("a", 30, 3).await?;
+    take("alone", 90, 2).await?;
+    let reading = |value: i64| json!({"value": value, "target": 10, "is_active": true});
+    let both = |open: i64, b: Value| {
+        json!({"open": open, "pending": open, "most": 7,
+            "combined": [{"name": "a", "reading": reading(30)}, {"name": "b", "reading": b}]})
+    };
+    assert_eq!(counted("b").await?, both(3, Value::Null));
+    // It is said to be of the one that asks for most, whoever was looked at.
+    take("b", 20, 1).await?;
+    assert_eq!(counted("a").await?, both(4, reading(20)));
+    assert_eq!(counted("alone").await?, json!({"open": 2, "pending": 2, "most": 7, "combined": []}));
+    assert_eq!(value::<String>(&client, made).await?, "a 3, alone 2, a 1");
+    take("b", 40, 1).await?;
+    assert_eq!(value::<String>(&client, made).await?, "a 3, alone 2, a 1, b 1");
+
+    let other = "SELECT pgbatch.watch_kafka('c', 'q', 'k:1', 't', 'g', options => $1)";
+    for options in [json!({"combine": "max"}), json!({"combine": "sum", "strategy": "eager"})] {
+        let error = refused(client.query(other, &[&options]).await)?;
+        assert_eq!(error.message(), "queue \"q\" has another combination or strategy by trigger \"a\"");
+    }
+    client.batch_execute("SELECT pgbatch.drop_trigger('a'); SELECT pgbatch.drop_trigger('b')").await?;
+    client.query(other, &[&json!({"combine": "min"})]).await?;
+    for (value, wanted) in [(5, "c"), (0, "c")] {
+        take("c", value, 1).await?;
+        let last = "SELECT trigger_name FROM pgbatch.batch ORDER BY id DESC LIMIT 1";
+        assert_eq!(crate::support::value::<String>(&client, last).await?, wanted);
+    }
     Ok(())
 }
 
@@ -217,7 +268,7 @@ async fn a_dispatcher_that_does_not_lead_takes_nothing() -> Tested {
         "kafka_triggers(0)",
         "note_kafka(0, 'n', 'x')",
         "kafka_items(0, 'n')",
-        "take_lag(0, 'n', 1, 1, NULL)",
+        "take_lag(0, 'n', 1, NULL, 1, NULL)",
     ] {
         let error = refused(client.query(&format!("SELECT pgbatch.{call}"), &[]).await)?;
         assert_eq!(error.code().code(), "55000", "{call}");

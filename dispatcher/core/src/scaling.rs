@@ -4,13 +4,13 @@
 //!
 //! One deviation: where KEDA would panic (a negative value while it keeps idle Jobs), nothing is created.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// KEDA's `maxReplicaCount` where none is given. Unlike a given one it is not reduced by `min`.
 const MAX_UNLESS_GIVEN: i64 = 100;
 
 /// What one trigger has read. A trigger that could not be read is left out.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reading {
     /// The value: the number of rows, the lag.

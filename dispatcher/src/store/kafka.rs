@@ -1,6 +1,7 @@
 //! What the dispatcher asks of PostgreSQL about triggers of `watch_kafka()`, and tells it.
 
 use jiff::Timestamp;
+use pgbatch_core::scaling::Reading;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_postgres::types::{Json, Type};
@@ -80,6 +81,31 @@ pub struct OpenItems {
     pub pending: u32,
     /// The queue's `max_parallel`.
     pub most: u32,
+    /// The triggers that are one demand with it, itself among them, in their order; none = it is a demand of its own.
+    pub combined: Vec<CombinedTrigger>,
+}
+
+/// A trigger whose lag is one demand with that of others.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CombinedTrigger {
+    /// Its name.
+    pub name: String,
+    /// What it asked for last; none = it takes no part.
+    pub reading: Option<Reading>,
+}
+
+/// What a look at a consumer group has found, for `pgbatch.take_lag()`.
+#[derive(Debug)]
+pub struct GroupLag<'a> {
+    /// All of it.
+    pub lag: i64,
+    /// What of it asks for Jobs; none = it is not known well enough.
+    pub reading: Option<Reading>,
+    /// How many Jobs are asked for beside those there are.
+    pub items: u32,
+    /// What is wrong with it.
+    pub problem: Option<&'a str>,
 }
 
 /// The functions about triggers of `watch_kafka()`. Like those of [`super::Store`], but a refusal of PostgreSQL's does not mean
@@ -107,16 +133,14 @@ pub trait KafkaStore: Send + Sync {
     /// The session broke, or PostgreSQL refuses.
     fn kafka_items(&self, name: &str) -> impl Future<Output = Result<Option<OpenItems>, StoreError>> + Send;
 
-    /// Notes the lag of a consumer group, and makes so many items of it.
+    /// Notes the lag of a consumer group, and makes items of it.
     ///
     /// # Errors
     /// The session broke, or PostgreSQL refuses.
     fn take_lag(
         &self,
         name: &str,
-        lag: i64,
-        items: u32,
-        problem: Option<&str>,
+        found: &GroupLag<'_>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Notes what is wrong with a trigger.
@@ -175,22 +199,18 @@ impl KafkaStore for PostgresSession {
         items.map(|items| read("kafka_items", items)).transpose()
     }
 
-    async fn take_lag(
-        &self,
-        name: &str,
-        lag: i64,
-        items: u32,
-        problem: Option<&str>,
-    ) -> Result<(), StoreError> {
+    async fn take_lag(&self, name: &str, found: &GroupLag<'_>) -> Result<(), StoreError> {
+        let GroupLag { lag, reading, items, problem } = found;
         self.client
             .query_typed(
-                "SELECT pgbatch.take_lag($1, $2, $3, $4, $5)",
+                "SELECT pgbatch.take_lag($1, $2, $3, $4, $5, $6)",
                 &[
                     (&self.epoch, Type::INT8),
                     (&name, Type::TEXT),
-                    (&lag, Type::INT8),
-                    (&i32::try_from(items).unwrap_or(i32::MAX), Type::INT4),
-                    (&problem, Type::TEXT),
+                    (lag, Type::INT8),
+                    (&reading.map(Json), Type::JSONB),
+                    (&i32::try_from(*items).unwrap_or(i32::MAX), Type::INT4),
+                    (problem, Type::TEXT),
                 ],
             )
             .await

@@ -20,12 +20,15 @@ use crate::web::Health;
 
 pub(crate) use connect::with_causes;
 pub use connect::{CancelTls, ConnectError, DatabaseUrl, connect};
-pub use kafka::{KafkaStore, KafkaTrigger, OpenItems, PartitionExtent, Records, Taken};
+pub use kafka::{
+    CombinedTrigger, GroupLag, KafkaStore, KafkaTrigger, OpenItems, PartitionExtent, Records, Taken,
+};
 pub use scaled_job::{Applied, AppliedNote, ScaledJobStore};
 pub(crate) use session::CONTRACT_VERSION;
 pub use session::{ClosedBatch, PostgresSession, StoreError};
 
-/// All routines of the schema `pgbatch` that a dispatcher calls: what its role must be granted.
+/// All routines of the schema `pgbatch` that a dispatcher calls: what `pgbatch.grant_dispatcher()` grants. A test of the SQL
+/// compares the two.
 pub(crate) const FUNCTIONS: [&str; 18] = [
     "await_lead",
     "claim",

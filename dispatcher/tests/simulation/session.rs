@@ -7,8 +7,8 @@ use pgbatch_core::plan::{Claim, Note, Started};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{RunId, StoreView};
 use pgbatch_dispatcher::store::{
-    Applied, ClosedBatch, Database, KafkaStore, KafkaTrigger, OpenItems, Records, ScaledJobStore, Session,
-    Store, StoreError, Taken,
+    Applied, ClosedBatch, Database, GroupLag, KafkaStore, KafkaTrigger, OpenItems, Records, ScaledJobStore,
+    Session, Store, StoreError, Taken,
 };
 use pgbatch_dispatcher::web::Health;
 use serde_json::Value;
@@ -205,7 +205,7 @@ impl KafkaStore for SimulatedSession {
         Ok(None)
     }
 
-    async fn take_lag(&self, _: &str, _: i64, _: u32, _: Option<&str>) -> Result<(), StoreError> {
+    async fn take_lag(&self, _: &str, _: &GroupLag<'_>) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -156,6 +156,28 @@ fn every_option_of_a_kafka_trigger() {
 }
 
 #[test]
+fn several_kafka_triggers_are_one_demand_and_one_is_not() {
+    let combines = |triggers: &Value| {
+        let spec = json!({"scalingStrategy": {"multipleScalersCalculation": "sum"}});
+        let import = import(&scaled_job(&spec, triggers)).unwrap();
+        let of = |trigger: &Trigger| match &trigger.source {
+            Source::Kafka(kafka) => kafka.options.get("combine").cloned(),
+            _ => None,
+        };
+        let all: Vec<_> = import.triggers.iter().map(of).collect();
+        let path = "spec.scalingStrategy.multipleScalersCalculation";
+        (all, noted(&import, path), noted(&import, "spec.triggers"))
+    };
+    let (one, two, rows) =
+        (kafka(&json!({}))[0].clone(), kafka(&json!({"topic": "u"}))[0].clone(), rows()[0].clone());
+    let sum = Some(json!("sum"));
+    assert_eq!(combines(&json!([one])), (vec![None], Some(NoteKind::Ignored), None));
+    assert_eq!(combines(&json!([one, two])), (vec![sum.clone(), sum.clone()], None, None));
+    let mixed = (vec![sum.clone(), None, sum], None, Some(NoteKind::Changed));
+    assert_eq!(combines(&json!([one, rows, two])), mixed);
+}
+
+#[test]
 fn variables_are_those_of_the_first_container_or_of_the_one_that_is_named() {
     let servers = |spec: &Value| {
         let triggers = json!([{"type": "kafka", "metadata":

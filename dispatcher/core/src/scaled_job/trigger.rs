@@ -60,6 +60,7 @@ pub(super) fn read_all<'a>(
         triggers.push(trigger);
     }
     job.end(notes);
+    combine(&mut triggers, replicas);
     tell_what_some_obey(&triggers, replicas, &list_path, notes);
     Ok(triggers)
 }
@@ -117,25 +118,39 @@ fn read<'a>(
     Ok(source.map(|source| Trigger { name, path: path.to_owned(), source }))
 }
 
+/// The lags of several groups are one demand.
+fn combine(triggers: &mut [Trigger], replicas: &Replicas) {
+    let kafka = triggers.iter_mut().filter_map(|trigger| match &mut trigger.source {
+        Source::Kafka(kafka) => Some(kafka),
+        Source::Count(_) | Source::Schedule(_) => None,
+    });
+    let mut kafka: Vec<_> = kafka.collect();
+    if kafka.len() > 1 {
+        for options in kafka.iter_mut().filter_map(|kafka| kafka.options.as_object_mut()) {
+            options.insert("combine".to_owned(), replicas.scaling.combine.clone().into());
+        }
+    }
+}
+
 /// What KEDA applies to all triggers together, and only some obey here.
 fn tell_what_some_obey(triggers: &[Trigger], replicas: &Replicas, list_path: &str, notes: &mut Vec<Note>) {
     let counts = triggers.iter().filter(|trigger| matches!(trigger.source, Source::Count(_))).count();
     let groups = triggers.iter().filter(|trigger| matches!(trigger.source, Source::Kafka(_))).count();
-    if triggers.len() > 1 && counts < triggers.len() {
+    if triggers.len() > 1 && counts < triggers.len() && groups < triggers.len() {
         notes.push(Note::changed(
             list_path,
-            "only triggers of type postgresql are combined into one demand; each of the others is demand of its own, and all \
-             together run at most maxReplicaCount Jobs",
+            "triggers of type postgresql are combined into one demand, and those of type kafka into another; each of the others \
+             is demand of its own, and all together run at most maxReplicaCount Jobs",
         ));
     }
-    if counts == 0 {
-        let fields = [
-            (&replicas.combine_at, "triggers of type postgresql are combined, and there is none"),
-            (&replicas.min_at, "idle Jobs are kept for triggers of type postgresql, and there is none"),
-        ];
-        for (path, why) in fields {
-            notes.extend(path.as_ref().map(|path| Note::ignored(path, why)));
-        }
+    if let Some(path) = replicas.combine_at.as_ref().filter(|_| counts == 0 && groups < 2) {
+        notes.push(Note::ignored(path, "there is nothing to combine"));
+    }
+    if let Some(path) = replicas.min_at.as_ref().filter(|_| counts == 0) {
+        notes.push(Note::ignored(
+            path,
+            "idle Jobs are kept for triggers of type postgresql, and there is none",
+        ));
     }
     if let Some(path) = replicas.strategy_at.as_ref() {
         if counts + groups == 0 {

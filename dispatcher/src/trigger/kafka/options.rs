@@ -23,6 +23,8 @@ pub(super) struct Options {
     pub(super) ensure_even_distribution_of_partitions: bool,
     pub(super) partition_limitation: Option<String>,
     pub(super) strategy: pgbatch_core::scaling::Strategy,
+    /// None: the trigger is a demand of its own.
+    pub(super) combine: Option<pgbatch_core::scaling::Combine>,
     pub(super) keda_parity: bool,
 }
 
@@ -45,6 +47,7 @@ impl Default for Options {
             ensure_even_distribution_of_partitions: false,
             partition_limitation: None,
             strategy: pgbatch_core::scaling::Strategy::Default,
+            combine: None,
             keda_parity: false,
         }
     }

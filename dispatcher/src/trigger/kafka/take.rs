@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgbatch_core::scaling::{OpenJobs, Policy, jobs_to_create};
+use pgbatch_core::scaling::{OpenJobs, Policy, Reading, jobs_to_create};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -12,7 +12,7 @@ use super::error::KafkaError;
 use super::group::{self, Lag};
 use super::look::extent_of;
 use super::session::{Session, Watched};
-use crate::store::{KafkaStore, PartitionExtent, Records, StoreError};
+use crate::store::{GroupLag, KafkaStore, PartitionExtent, Records, StoreError};
 
 /// Jobs that end without a commit must not make the next ones at once, and those too: that takes a period, and doubling from
 /// there up to this.
@@ -177,12 +177,19 @@ impl<S: KafkaStore> Cluster<'_, S> {
             strategy: watched.options.strategy,
             custom_deduction: 0,
             custom_running_percentage: None,
-            combine: pgbatch_core::scaling::Combine::Max,
+            combine: watched.options.combine.unwrap_or_default(),
             min: 0,
             max: Some(items.most),
         };
         let open = OpenJobs { running: items.open, pending: items.pending };
-        let wanted = found.reading.map_or(0, |reading| jobs_to_create(&[reading], &policy, open));
+        // What the others asked for is of their last look, which is a period ago at most while they have lag.
+        let combined = items.combined.iter();
+        let mut readings: Vec<Reading> =
+            combined.filter_map(|one| if one.name == name { found.reading } else { one.reading }).collect();
+        if items.combined.is_empty() {
+            readings.extend(found.reading);
+        }
+        let wanted = jobs_to_create(&readings, &policy, open);
         let period = Duration::from_millis(watched.options.poll_ms);
         let asked = self.asked.get(name).filter(|asked| asked.state == found.state);
         let wanted = if asked.is_some_and(|asked| Instant::now() < asked.not_before) { 0 } else { wanted };
@@ -192,7 +199,8 @@ impl<S: KafkaStore> Cluster<'_, S> {
             self.asked.insert(name.to_owned(), asked);
             info!(trigger = name, lag = found.total, items = wanted, "the lag asks for Jobs");
         }
-        self.store.take_lag(name, found.total, wanted, problem).await
+        let lag = GroupLag { lag: found.total, reading: found.reading, items: wanted, problem };
+        self.store.take_lag(name, &lag).await
     }
 
     /// A trigger's own trouble, and nobody else's: it is tried again later.
