@@ -5,6 +5,7 @@ use std::time::Duration;
 use pgrx::prelude::*;
 
 use crate::bell::Bell;
+use crate::errand::refuse_restricted;
 use crate::procedure::without_snapshot;
 
 thread_local! {
@@ -13,12 +14,14 @@ thread_local! {
 
 #[pg_extern(sql = false)]
 fn ring() {
+    refuse_restricted();
     Bell::arm(&DOORBELL);
 }
 
 /// A trigger function, but for pgrx's: all it needs is to be called.
 #[pg_extern(sql = false)]
 fn ring_on_insert() -> i64 {
+    refuse_restricted();
     Bell::arm(&DOORBELL);
     0
 }

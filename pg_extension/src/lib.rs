@@ -5,6 +5,7 @@
 mod bell;
 mod done;
 mod doorbell;
+mod errand;
 mod lead;
 mod procedure;
 mod scaled_job;

@@ -19,10 +19,11 @@
 --              keep_failed
 --              retain             how long ended batches are kept
 --              options            what few queues need: see check_queue_options()
--- Errors:      22023 for a bad argument, 42704 for an unknown limit, 42710 for a name that is taken, 42501 for options that
---              the caller may not give
+-- Errors:      22023 for a bad argument, 42704 for an unknown limit, 42710 for a name that is taken, 42501 for what only the
+--              extension's owner may give: sql, namespace, limit_name, options
 -- Locks:       queue, against other creators and changes, not against enqueuers
--- Writes:      queue, installation; the view drop_extension_guard
+-- Writes:      queue, installation; the view drop_extension_guard; for another caller than the extension's owner queue_right: he
+--              owns the queue, see grant()
 CREATE FUNCTION pgbatch.create_queue(
     name text, job_template jsonb DEFAULT NULL, sql text DEFAULT NULL,
     max_parallel int DEFAULT 10, items_per_run int DEFAULT 1, max_attempts int DEFAULT 3,
@@ -59,6 +60,7 @@ BEGIN
     q.created_by := pgbatch.caller();
     LOCK TABLE pgbatch.queue IN SHARE ROW EXCLUSIVE MODE;
     PERFORM pgbatch.check_queue(q);
+    PERFORM pgbatch.check_confined(q, NULL);
     q.options := pgbatch.check_queue_options(options);
     IF EXISTS (SELECT FROM pgbatch.queue taken WHERE taken.name = q.name) THEN
         RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('queue "%s" exists already', q.name),
@@ -67,6 +69,10 @@ BEGIN
     INSERT INTO pgbatch.queue VALUES (q.*);
     INSERT INTO pgbatch.installation DEFAULT VALUES ON CONFLICT DO NOTHING;
     PERFORM pgbatch.guard_extension();
+    -- Whoever makes a queue owns it; the extension's owner needs no right for that.
+    IF NOT pgbatch.may('*', 'own') THEN
+        PERFORM pgbatch.give(q.name, q.created_by, 'own');
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION pgbatch.create_queue IS

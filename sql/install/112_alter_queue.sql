@@ -2,7 +2,8 @@
 --
 -- Parameters:  name  which queue; the others as for create_queue, NULL = unchanged. Giving job_template to a queue of
 --              SQL makes it one of Jobs, and the other way round. Options are given all at once; '{}' = none.
--- Errors:      22023 for a bad argument, 42704 for an unknown queue or limit, 42501 for options that the caller may not give
+-- Errors:      22023 for a bad argument, 42704 for an unknown queue or limit, 42501 for a queue that the caller may not
+--              manage, and for what only the extension's owner may give: sql, namespace, limit_name, options
 -- Locks:       the queue's row; with another retain or max_starts_per, the rows of its ended batches
 -- Writes:      queue, batch
 CREATE FUNCTION pgbatch.alter_queue(
@@ -49,13 +50,14 @@ COMMENT ON FUNCTION pgbatch.alter_queue IS 'Changes settings of a queue; NULL = 
 --
 -- Parameters:  name  which queue
 -- Returns:     its row
--- Errors:      42704 for an unknown queue
+-- Errors:      42704 for an unknown queue, 42501 for one that the caller may not manage
 -- Locks:       the row; the table against drop_limit(), which must see the limit that is going to be named
 CREATE FUNCTION pgbatch.lock_queue(name text) RETURNS pgbatch.queue
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     q pgbatch.queue;
 BEGIN
+    PERFORM pgbatch.check_right(name, 'manage');
     LOCK TABLE pgbatch.queue IN ROW EXCLUSIVE MODE;
     SELECT old.* INTO q FROM pgbatch.queue old WHERE old.name = lock_queue.name FOR NO KEY UPDATE;
     IF NOT FOUND THEN
@@ -68,7 +70,7 @@ $$;
 -- pgbatch.store_queue: checks and writes the settings of a queue that there is.
 --
 -- Parameters:  q  the row as it is to be; taken by lock_queue()
--- Errors:      22023, one for the first problem found; 42704 for an unknown limit
+-- Errors:      22023, one for the first problem found; 42704 for an unknown limit; 42501 for what the caller may not give
 -- Locks:       where retain or max_starts_per changes, the rows of its ended batches
 -- Writes:      queue, batch
 CREATE FUNCTION pgbatch.store_queue(q pgbatch.queue) RETURNS void
@@ -78,6 +80,7 @@ DECLARE
 BEGIN
     PERFORM pgbatch.check_queue(q);
     SELECT o.* INTO old FROM pgbatch.queue o WHERE o.name = q.name;
+    PERFORM pgbatch.check_confined(q, old);
     UPDATE pgbatch.queue changed SET
         job_template = q.job_template, sql = q.sql,
         max_parallel = q.max_parallel, limit_name = q.limit_name, items_per_run = q.items_per_run,

@@ -2,17 +2,18 @@
 --
 -- Parameters:  name   which queue
 --              force  drop its open batches too, items and all
--- Errors:      42704 for an unknown queue, 55006 while a trigger feeds it, or it has open batches (without
+-- Errors:      42704 for an unknown queue, 42501 for one that is not the caller's, 55006 while a trigger feeds it, or it has open batches (without
 --              force) or live runs,
 --              55P03 if another transaction that has enqueued stays open for 5 seconds
 -- Locks:       queue, against other creators; batch, so that no enqueuer slips in: that waits for enqueuing
 --              transactions, and holds up later ones and the dispatcher, hence the limit
--- Writes:      queue, trigger, batch, item, retry, run, report; the view drop_extension_guard
+-- Writes:      queue, queue_right, trigger, batch, item, retry, run, report; privileges; the view drop_extension_guard
 CREATE FUNCTION pgbatch.drop_queue(name text, force boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 DECLARE
     open_batches bigint[];
 BEGIN
+    PERFORM pgbatch.check_right(name, 'own');
     LOCK TABLE pgbatch.queue IN SHARE ROW EXCLUSIVE MODE;
     LOCK TABLE pgbatch.batch IN SHARE ROW EXCLUSIVE MODE;
     DELETE FROM pgbatch.queue q WHERE q.name = drop_queue.name;
@@ -43,6 +44,7 @@ BEGIN
     DELETE FROM pgbatch.retry t WHERE t.batch_id = ANY (open_batches);
     DELETE FROM pgbatch.item i WHERE i.batch_id = ANY (open_batches);
     DELETE FROM pgbatch.batch b WHERE b.id = ANY (open_batches);
+    PERFORM pgbatch.forget_rights(drop_queue.name);
     PERFORM pgbatch.guard_extension();
     PERFORM pgbatch.ring();
     PERFORM pgbatch.ring_done();

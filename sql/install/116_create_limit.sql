@@ -3,12 +3,14 @@
 --
 -- Parameters:  name          at most 40 of a-z, 0-9 and "-"
 --              max_parallel  live runs at a time, of all queues that name it
--- Errors:      22023 for a bad argument, 42710 for a name that is taken
+-- Errors:      22023 for a bad argument, 42710 for a name that is taken, 42501 for a caller who may not
+--              change every queue, as the extension's owner may
 -- Locks:       none that anybody waits for, but a creator of the same name
 -- Writes:      parallel_limit
 CREATE FUNCTION pgbatch.create_limit(name text, max_parallel int) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM pgbatch.check_right('*', 'own');
     IF name IS NULL OR name !~ '^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$' THEN
         PERFORM pgbatch.reject(format('name is invalid: %s', coalesce(quote_literal(name), 'NULL')),
             'At most 40 of a-z, 0-9 and "-", first a letter, last a letter or a digit.');

@@ -1,7 +1,7 @@
 -- pgbatch.drop_limit: drops a limit that no queue names.
 --
 -- Parameters:  name  which limit
--- Errors:      42704 for an unknown limit, 55006 for one that queues name
+-- Errors:      42501 as create_limit(); 42704 for an unknown limit, 55006 for one that queues name
 -- Locks:       queue, against creators and changes, not against enqueuers
 -- Writes:      parallel_limit
 CREATE FUNCTION pgbatch.drop_limit(name text) RETURNS void
@@ -9,6 +9,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     users text;
 BEGIN
+    PERFORM pgbatch.check_right('*', 'own');
     LOCK TABLE pgbatch.queue IN SHARE ROW EXCLUSIVE MODE;
     SELECT string_agg('"' || q.name || '"', ', ' ORDER BY q.name) INTO users
     FROM pgbatch.queue q WHERE q.limit_name = drop_limit.name;

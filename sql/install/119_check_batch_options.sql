@@ -1,7 +1,8 @@
 -- pgbatch.check_batch_options: checks the shared options of the enqueue functions.
 --
 -- Parameters:  see enqueue()
--- Errors:      22023 for a bad argument, 42704 for an unknown batch in `after`
+-- Errors:      22023 for a bad argument, 42704 for a batch in `after` that is unknown, or of a queue on which the caller
+--              has no right
 -- Locks:       the rows of the batches in `after`, against their deletion
 CREATE FUNCTION pgbatch.check_batch_options(
     label text, priority int, not_before timestamptz, unique_key text, key text, after bigint[], max_attempts int
@@ -35,7 +36,7 @@ BEGIN
     -- Locked: prune() must not delete one before the new batch, which waits for it, is there to be seen.
     PERFORM FROM pgbatch.batch b WHERE b.id = ANY (check_batch_options.after) ORDER BY b.id FOR KEY SHARE;
     SELECT a INTO unknown FROM unnest(after) a
-    WHERE NOT EXISTS (SELECT FROM pgbatch.batch b WHERE b.id = a) LIMIT 1;
+    WHERE NOT EXISTS (SELECT FROM pgbatch.batch b WHERE b.id = a AND pgbatch.may(b.queue, NULL)) LIMIT 1;
     IF FOUND THEN
         PERFORM pgbatch.reject_unknown_batch(unknown);
     END IF;

@@ -10,7 +10,8 @@
 --              after         ids of batches that must succeed first; if one does not, this one is cancelled
 --              max_attempts  attempts at an item; NULL = the queue's
 -- Returns:     the id of the batch
--- Errors:      22023 for a bad argument, 42704 for an unknown queue or batch in `after`
+-- Errors:      22023 for a bad argument, 42704 for an unknown queue or batch in `after`, 42501 for a queue that the caller may
+--              not enqueue into
 -- Locks:       none that another enqueuer waits for, but one with the same unique key
 -- Writes:      batch, item
 CREATE FUNCTION pgbatch.enqueue(
@@ -28,15 +29,19 @@ BEGIN
     -- As text: a number may be ten bytes stored and 100,000 written out.
     IF jsonb_typeof(item) = 'object' AND octet_length(item::text) <= 512 AND priority = 0
         AND num_nonnulls(label, not_before, unique_key, key, after, max_attempts) = 0 THEN
-        -- One statement reads the queue and inserts, as in insert_batch().
+        -- One statement reads the queue and inserts, as in insert_batch(), and asks for the right. Of the owner here, as a call of
+        -- may() takes a while; where the session's role is not the caller's, the doorbell refuses.
         INSERT INTO pgbatch.batch AS b (queue, state, items, has_fresh, priority, max_attempts, created_by, item)
         SELECT q.name, 'pending', 1, true, 0, q.max_attempts, pgbatch.caller(), enqueue.item
-        FROM pgbatch.queue q WHERE q.name = enqueue.queue
+        FROM pgbatch.queue q
+        WHERE q.name = enqueue.queue
+            AND (pg_has_role(pgbatch.caller(), current_user, 'USAGE') OR pgbatch.may(enqueue.queue, 'enqueue'))
         RETURNING b.id INTO id;
         IF FOUND THEN
             RETURN id;
         END IF;
     END IF;
+    PERFORM pgbatch.check_right(queue, 'enqueue');
     -- A batch's row is written three more times, with its item.
     small := octet_length(item::text) <= 512;
     IF item IS NULL OR jsonb_typeof(item) <> 'object' OR octet_length(item::text) > 65536 THEN

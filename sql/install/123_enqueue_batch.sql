@@ -4,7 +4,7 @@
 --              items  JSON objects, each at most 65536 bytes as text; none is allowed, and succeeds at once
 --              the others as for enqueue()
 -- Returns:     the id of the batch
--- Errors:      22023 for a bad argument, with the item's path; 42704 for an unknown queue or batch in `after`
+-- Errors:      as enqueue(), 22023 with the item's path; 42704 for an unknown queue or batch in `after`
 -- Locks:       none that another enqueuer waits for, but one with the same unique key
 -- Writes:      batch, item
 CREATE FUNCTION pgbatch.enqueue_batch(
@@ -16,6 +16,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     batch record;
 BEGIN
+    PERFORM pgbatch.check_right(queue, 'enqueue');
     IF items IS NULL THEN
         PERFORM pgbatch.reject('items must not be NULL', 'Give an array of JSON objects; an empty one is allowed.');
     END IF;

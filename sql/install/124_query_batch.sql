@@ -15,6 +15,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     batch record;
 BEGIN
+    PERFORM pgbatch.check_right(queue, 'enqueue');
     batch := pgbatch.insert_batch(queue, 0, label, priority, not_before, unique_key, key, after, max_attempts);
     id := batch.id;
     inserted := batch.inserted;
@@ -51,18 +52,23 @@ BEGIN
 END
 $$;
 
--- pgbatch.check_own_batch: refuses a batch that the current transaction has not made.
+-- pgbatch.check_own_batch: refuses a batch that the current transaction has not made, or that is of a queue that the caller may
+-- not enqueue into: the transaction may have had another role before.
 --
 -- Parameters:  batch_id  the batch
 -- Errors:      42501
 CREATE FUNCTION pgbatch.check_own_batch(batch_id bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    queue text;
 BEGIN
-    IF NOT EXISTS (SELECT FROM pgbatch.batch b WHERE b.id = check_own_batch.batch_id
-                   AND b.ready_xact = pg_current_xact_id_if_assigned()) THEN
+    SELECT b.queue INTO queue FROM pgbatch.batch b
+    WHERE b.id = check_own_batch.batch_id AND b.ready_xact = pg_current_xact_id_if_assigned();
+    IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
             MESSAGE = format('batch %s was not made by this transaction', batch_id),
             HINT = 'Items are added by pgbatch.enqueue(), enqueue_batch() and enqueue_query() only.';
     END IF;
+    PERFORM pgbatch.check_right(queue, 'enqueue', format('batch %s', batch_id));
 END
 $$;

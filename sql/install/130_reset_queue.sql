@@ -3,7 +3,8 @@
 --
 -- Parameters:  name     which queue
 --              setting  which one: the name of an argument of create_queue()
--- Errors:      22023 for an unknown setting, or a default that does not fit the others; 42704 for an unknown queue
+-- Errors:      22023 for an unknown setting, or a default that does not fit the others; 42704 for an unknown queue; 42501 as
+--              alter_queue()
 -- Locks:       as alter_queue()
 -- Writes:      queue, batch
 CREATE FUNCTION pgbatch.reset_queue(name text, setting text) RETURNS void

@@ -18,6 +18,7 @@ BEGIN
     IF source IS NULL THEN
         PERFORM pgbatch.reject('source must not be NULL', 'Give a table, for example ''orders''.');
     END IF;
+    PERFORM pgbatch.check_right(queue, 'manage');
     PERFORM pgbatch.check_insert_source(source);
     IF NOT EXISTS (SELECT FROM pgbatch.queue q WHERE q.name = prepare_insert_trigger.queue) THEN
         PERFORM pgbatch.reject_unknown_queue(queue);

@@ -15,7 +15,8 @@
 --              name       of the trigger; NULL = the table's name, "-", the queue's
 -- Returns:     the name of the trigger
 -- Errors:      22023 for a bad argument or condition, 42703 for an unknown column in it, 42704 for an unknown queue, 42809 for
---              what is no table, 42710 for a table that has one for the queue, or a name that is taken
+--              what is no table, 42710 for a table that has one for the queue, or a name that is taken; 42501 for a
+--              queue that the caller may not manage
 -- Locks:       the table against writers, for a moment; queue, against other creators, not against enqueuers
 -- Writes:      trigger; a trigger on the table
 CREATE FUNCTION pgbatch.enqueue_on_insert(

@@ -1,9 +1,10 @@
 -- pgbatch.drop_trigger: drops a trigger. What it has enqueued stays.
 --
--- It runs as the caller, who must own the table; one without a table must be his own.
+-- It runs as the caller, who must own the table; one without a table must be his own, or its queue.
 --
 -- Parameters:  name  which trigger
--- Errors:      42704 for an unknown trigger, 42501 if the table or the trigger is not the caller's
+-- Errors:      42704 for an unknown trigger, 42501 if the table or the trigger is not the caller's, or the queue not his to
+--              manage
 -- Locks:       the table, for a moment
 -- Writes:      trigger; the trigger on the table
 CREATE FUNCTION pgbatch.drop_trigger(name text) RETURNS void
@@ -27,6 +28,7 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp A
 DECLARE
     statement text;
 BEGIN
+    PERFORM pgbatch.check_trigger_right(name);
     SELECT concat_ws('; ', t.drops, CASE WHEN t.source IS NULL THEN format('SELECT pgbatch.withdraw_trigger(%L)', t.name)
         WHEN t.kind <> 'insert' THEN 'DROP VIEW ' || t.source END) INTO statement
     FROM pgbatch.live_triggers t WHERE t.name = trigger_drop.name;
@@ -41,13 +43,14 @@ $$;
 -- pgbatch.withdraw_trigger: drops a trigger that has no part of PostgreSQL's.
 --
 -- Parameters:  name  which trigger
--- Errors:      42501 if neither it nor the extension is the caller's
+-- Errors:      42501 if neither it nor its queue is the caller's
 -- Writes:      trigger
 CREATE FUNCTION pgbatch.withdraw_trigger(name text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     maker text;
 BEGIN
+    PERFORM pgbatch.check_trigger_right(name);
     SELECT t.created_by INTO maker FROM pgbatch.trigger t WHERE t.name = withdraw_trigger.name AND t.source IS NULL;
     IF FOUND THEN
         PERFORM pgbatch.check_trigger_maker(name, maker);
@@ -61,16 +64,16 @@ $$;
 --
 -- Parameters:  name   of the trigger
 --              maker  the role that made it
--- Errors:      42501 if neither it nor the extension is the caller's
+-- Errors:      42501 if neither it nor its queue is the caller's
 CREATE FUNCTION pgbatch.check_trigger_maker(name text, maker text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    -- Called by SECURITY DEFINER functions only, so current_user is the extension's owner. A role that is gone is nobody's.
-    IF NOT (pg_has_role(pgbatch.caller(), current_user, 'USAGE')
+    -- A role that is gone is nobody's.
+    IF NOT (pgbatch.may((SELECT t.queue FROM pgbatch.trigger t WHERE t.name = check_trigger_maker.name), 'own')
         OR EXISTS (SELECT FROM pg_roles r WHERE r.rolname = maker AND pg_has_role(pgbatch.caller(), r.oid, 'USAGE'))) THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
             MESSAGE = format('trigger "%s" is not of %s', name, pgbatch.caller()),
-            HINT = format('It was made by %s: a member of that role may change it, and the extension''s owner.', maker);
+            HINT = format('It was made by %s: a member of that role may change it, and the queue''s owner.', maker);
     END IF;
 END
 $$;

@@ -67,6 +67,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     s pgbatch.schedule;
 BEGIN
+    PERFORM pgbatch.check_right(queue, 'manage');
     IF has_query THEN
         PERFORM pgbatch.check_query_maker('query may be given', 'give items');
     END IF;

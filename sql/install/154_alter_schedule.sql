@@ -52,7 +52,8 @@ DECLARE
     maker text;
 BEGIN
     SELECT t.created_by INTO maker FROM pgbatch.live_triggers t WHERE t.name = lock_schedule.name AND t.kind = 'schedule';
-    IF FOUND THEN
+    PERFORM pgbatch.check_trigger_right(name);
+    IF maker IS NOT NULL THEN
         PERFORM pgbatch.check_trigger_maker(name, maker);
     END IF;
     SELECT d.* INTO s FROM pgbatch.schedule d WHERE d.trigger_name = lock_schedule.name AND maker IS NOT NULL FOR UPDATE;

@@ -28,6 +28,7 @@ CREATE FUNCTION pgbatch.watch_kafka(
 ) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM pgbatch.check_right(queue, 'manage');
     IF char_length(name) BETWEEN 1 AND 128 IS NOT TRUE THEN
         PERFORM pgbatch.reject(format('name must be of 1 to 128 characters, not %s', coalesce(char_length(name)::text, 'NULL')),
             'For example pgbatch.watch_kafka(''orders'', ''claps'', ''kafka:9092'', ''orders'').');

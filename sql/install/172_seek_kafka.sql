@@ -12,6 +12,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     t record;
 BEGIN
+    PERFORM pgbatch.check_trigger_right(name);
     SELECT k.consumer_group, d.created_by INTO t
     FROM pgbatch.kafka_trigger k JOIN pgbatch.trigger d ON d.name = k.trigger_name
     -- Not while the dispatcher takes records.

@@ -18,10 +18,12 @@ CROSS JOIN LATERAL (
     SELECT ARRAY(SELECT generate_series(1, (SELECT max(r.attempt) FROM pgbatch.run r WHERE r.batch_id = b.id))) AS list
     OFFSET 0) attempts
 LEFT JOIN LATERAL (
-    SELECT r.*
+    -- Not all columns: whoever may read items may not see the token.
+    SELECT r.id, r.attempt, r.last_item, r.state, r.started_at, r.finished_at, r.result, r.message, r.reason, r.exit_code
     FROM unnest(attempts.list) a (attempt)
     CROSS JOIN LATERAL (
-        SELECT r.* FROM pgbatch.run r
+        SELECT r.id, r.attempt, r.last_item, r.state, r.started_at, r.finished_at, r.result, r.message, r.reason, r.exit_code
+        FROM pgbatch.run r
         WHERE r.batch_id = i.batch_id AND r.attempt = a.attempt AND r.first_item <= i.item_no
         ORDER BY r.first_item DESC LIMIT 1) r
     WHERE r.last_item >= i.item_no

@@ -4,7 +4,7 @@
 -- Parameters:  batch_id  which batch
 -- Returns:     a row per step; of a run without a JobExecution none. skip_count is of reads, processes and writes
 -- Errors:      42704 for an unknown batch; 22023 for one whose queue has no options.spring_batch, or whose tables are not what they
---              were; 42501 for tables that are not the extension's owner's any more
+--              were; 42501 for a queue that the caller may not read, and for tables that are not the extension's owner's any more
 CREATE FUNCTION pgbatch.spring_steps(batch_id bigint) RETURNS TABLE (
     run_id bigint, attempt int, run_state text, job_execution_id bigint, job_name text, job_status text,
     step_name text, step_status text, read_count bigint, write_count bigint, filter_count bigint, skip_count bigint,
@@ -13,6 +13,7 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp A
 DECLARE
     spring jsonb;
 BEGIN
+    PERFORM pgbatch.check_batch_right(batch_id, 'read');
     SELECT q.options -> 'spring_batch' INTO spring
     FROM pgbatch.batch b LEFT JOIN pgbatch.queue q ON q.name = b.queue WHERE b.id = spring_steps.batch_id;
     IF NOT FOUND THEN

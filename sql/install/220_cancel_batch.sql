@@ -2,7 +2,7 @@
 -- stopped by the dispatcher, and the batch is final when they have.
 --
 -- Parameters:  id  which batch
--- Errors:      42704 for an unknown batch; a NOTICE for one that has ended
+-- Errors:      42704 for an unknown batch, 42501 for one of a queue that the caller may not manage; a NOTICE for one that has ended
 -- Locks:       the batch's row
 -- Writes:      batch, retry
 CREATE FUNCTION pgbatch.cancel_batch(id bigint) RETURNS void
@@ -10,6 +10,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     b pgbatch.batch;
 BEGIN
+    PERFORM pgbatch.check_batch_right(id, 'manage');
     SELECT found.* INTO b FROM pgbatch.batch found WHERE found.id = cancel_batch.id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         PERFORM pgbatch.reject_unknown_batch(id);

@@ -2,7 +2,8 @@
 --
 -- Parameters:  id  which batch; it may have ended or still be running
 -- Returns:     the number of items that are retried
--- Errors:      42704 for an unknown batch or one whose queue was dropped, 55000 for a cancelled batch or one whose
+-- Errors:      42704 for an unknown batch or one whose queue was dropped, 42501 for one of a queue that the caller may not
+--              manage, 55000 for a cancelled batch or one whose
 --              unique key another open batch has by now
 -- Locks:       the batch's row
 -- Writes:      batch, run, retry
@@ -12,6 +13,7 @@ DECLARE
     b       pgbatch.batch;
     retried bigint;
 BEGIN
+    PERFORM pgbatch.check_batch_right(id, 'manage');
     SELECT found.* INTO b FROM pgbatch.batch found WHERE found.id = retry_batch.id FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         PERFORM pgbatch.reject_unknown_batch(id);

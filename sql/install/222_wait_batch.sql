@@ -6,7 +6,8 @@
 -- Parameters:  id       which batch
 --              timeout  how long at most; NULL = for ever
 -- Returns:     the state of the batch: a final one, or the present one when the time is over
--- Errors:      22023 for a negative timeout, 42704 for an unknown batch, 55000 for one that the current transaction has
+-- Errors:      22023 for a negative timeout, 42704 for an unknown batch, 42501 for one of a queue that the caller may not
+--              read, 55000 for one that the current transaction has
 --              made and so keeps from starting, 25000 in a transaction that cannot see later commits
 CREATE FUNCTION pgbatch.wait_batch(id bigint, timeout interval DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -15,6 +16,7 @@ DECLARE
     seq      bigint;
     b        record;
 BEGIN
+    PERFORM pgbatch.check_batch_right(id, 'read');
     IF timeout < '0 s' THEN
         PERFORM pgbatch.reject(format('timeout must not be negative: %s', timeout), 'Leave timeout out to wait for ever.');
     END IF;

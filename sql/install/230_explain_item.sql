@@ -8,7 +8,8 @@
 --                     dispatcher, run
 --              open   whether it lets the item pass
 --              words  why, for people
--- Errors:      42704 for an unknown batch, 22023 for an item that it does not have
+-- Errors:      42704 for an unknown batch, 42501 for one of a queue that the caller may not read, 22023 for an item that it does
+--              not have
 CREATE FUNCTION pgbatch.explain_item(batch_id bigint, item_no int) RETURNS TABLE (gate text, open boolean, words text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
@@ -18,6 +19,7 @@ DECLARE
     q pgbatch.queue;
     i pgbatch.items;
 BEGIN
+    PERFORM pgbatch.check_batch_right(explain_item.batch_id, 'read');
     SELECT found.* INTO b FROM pgbatch.batch found WHERE found.id = explain_item.batch_id;
     IF NOT FOUND THEN
         PERFORM pgbatch.reject_unknown_batch(explain_item.batch_id);

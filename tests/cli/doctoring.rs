@@ -87,8 +87,7 @@ async fn doctor_names_each_function_that_the_role_may_not_call() -> Tested {
         .await?
         .batch_execute(
             "DO $$ BEGIN CREATE ROLE doctored LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
-             GRANT USAGE ON SCHEMA pgbatch TO doctored;
-             GRANT EXECUTE ON ALL ROUTINES IN SCHEMA pgbatch TO doctored;
+             SELECT pgbatch.grant_dispatcher('doctored');
              REVOKE EXECUTE ON FUNCTION pgbatch.claim(bigint, jsonb) FROM doctored;
              REVOKE EXECUTE ON PROCEDURE pgbatch.wait(bigint, bigint) FROM doctored",
         )
@@ -100,19 +99,36 @@ async fn doctor_names_each_function_that_the_role_may_not_call() -> Tested {
         verdicts,
         ["connection fine", "pooler fine", "extension fine", "rights failed", "rights failed"]
     );
-    let missing = |kind: &str, routine: &str| {
+    let missing = |routine: &str| {
         format!(
-            "role doctored may not call {routine} -> as the extension's owner: GRANT USAGE ON SCHEMA pgbatch, and \
-             GRANT EXECUTE ON {kind} {routine}, to it"
+            "role doctored may not call {routine} -> as the extension's owner: SELECT pgbatch.grant_dispatcher('doctored')"
         )
     };
-    assert_eq!(
-        amiss,
-        [
-            missing("FUNCTION", "pgbatch.claim(bigint,jsonb)"),
-            missing("PROCEDURE", "pgbatch.wait(bigint,bigint)")
-        ]
+    assert_eq!(amiss, [missing("pgbatch.claim(bigint,jsonb)"), missing("pgbatch.wait(bigint,bigint)")]);
+    Ok(())
+}
+
+/// What the hint says is enough for all that a dispatcher does, and for doctor but for the queues' Jobs.
+#[tokio::test]
+async fn doctor_is_content_with_a_role_that_only_dispatches() -> Tested {
+    let world = World::new("cli_doctor_dispatcher").await?;
+    let superuser = world.database.connect_as(SUPERUSER).await?;
+    superuser
+        .batch_execute(
+            "CREATE ROLE only_dispatches LOGIN; SELECT pgbatch.grant_dispatcher('only_dispatches')",
+        )
+        .await?;
+    let said = examine(&world, &world.database, "only_dispatches")?;
+    assert_eq!(said.status, 0, "{}", said.out);
+    let (found, amiss) = verdicts(&said)?;
+    assert!(
+        found.contains(&"rights fine".to_owned()) && found.contains(&"doorbell fine".to_owned()),
+        "{found:?}"
     );
+    assert!(found.contains(&"queues untried".to_owned()), "{found:?}: {amiss:?}");
+    superuser.batch_execute("SELECT pgbatch.grant('*', 'only_dispatches', 'read')").await?;
+    let (found, _) = verdicts(&examine(&world, &world.database, "only_dispatches")?)?;
+    assert!(!found.contains(&"queues untried".to_owned()), "{found:?}");
     Ok(())
 }
 

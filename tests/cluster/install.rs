@@ -151,9 +151,7 @@ async fn from_an_empty_namespace_to_a_batch_and_back() -> Tested {
     assert!(found.contains("a dispatcher leads") && found.contains("all that a dispatcher does"), "{found}");
 
     on.psql("postgres-0", "shop", "shop", &hello_queue())?;
-    let grants =
-        "GRANT USAGE ON SCHEMA pgbatch TO clerk; GRANT EXECUTE ON FUNCTION pgbatch.enqueue_batch TO clerk";
-    on.psql("postgres-0", "shop", "shop", grants)?;
+    on.psql("postgres-0", "shop", "shop", "SELECT pgbatch.grant('hello', 'clerk', 'enqueue')")?;
     on.clerk_runs_a_batch()?;
     let refused = on.psql("postgres-0", "clerk", "shop", "SELECT pgbatch.pause_queue('hello')").unwrap_err();
     assert!(refused.to_string().contains("permission denied for function pause_queue"), "{refused}");

@@ -92,9 +92,7 @@ async fn a_query_runs_as_its_caller_and_with_his_names() -> Tested {
     superuser.batch_execute(&format!("CREATE ROLE {role} LOGIN; CREATE TABLE public.secret ()")).await?;
     client
         .batch_execute(&format!(
-            "GRANT USAGE ON SCHEMA pgbatch TO {role};
-             GRANT EXECUTE ON FUNCTION pgbatch.enqueue_query, pgbatch.open_query_batch, pgbatch.add_query_items,
-                 pgbatch.close_query_batch TO {role};
+            "SELECT pgbatch.grant('q', '{role}', 'enqueue');
              CREATE SCHEMA mine; CREATE TABLE mine.source AS SELECT 5 AS v;
              GRANT USAGE ON SCHEMA mine TO {role}; GRANT SELECT ON mine.source TO {role}"
         ))

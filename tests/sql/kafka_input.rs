@@ -219,9 +219,7 @@ async fn only_who_made_a_trigger_or_the_owner_may_change_it() -> Tested {
     superuser.batch_execute(&format!("CREATE ROLE {maker} LOGIN; CREATE ROLE {other} LOGIN")).await?;
     owner
         .batch_execute(&format!(
-            "GRANT USAGE ON SCHEMA pgbatch TO {maker}, {other};
-             GRANT EXECUTE ON FUNCTION pgbatch.watch_kafka, pgbatch.seek_kafka, pgbatch.drop_trigger, pgbatch.trigger_drop,
-                 pgbatch.withdraw_trigger, pgbatch.forget_trigger TO {maker}, {other}"
+            "SELECT pgbatch.grant('q', '{maker}', 'manage'), pgbatch.grant('q', '{other}', 'manage')"
         ))
         .await?;
     let (maker, stranger) = (database.connect_as(&maker).await?, database.connect_as(&other).await?);

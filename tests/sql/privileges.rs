@@ -95,9 +95,9 @@ async fn the_public_has_no_access() -> Tested {
     Ok(())
 }
 
-/// A function granted alone is enough, and gives nothing else away.
+/// A function granted alone opens no queue.
 #[tokio::test]
-async fn what_is_granted_works_alone() -> Tested {
+async fn execute_alone_opens_no_queue() -> Tested {
     let (database, client) = with_queue("").await?;
     let superuser = database.connect_as(SUPERUSER).await?;
     let role = format!("enqueuer_{}", database.name);
@@ -108,7 +108,10 @@ async fn what_is_granted_works_alone() -> Tested {
         ))
         .await?;
     let enqueuer = database.connect_as(&role).await?;
-    enqueuer.batch_execute("SELECT pgbatch.enqueue('q')").await?;
+    let enqueue = "SELECT pgbatch.enqueue('q')";
+    assert_eq!(refused(enqueuer.batch_execute(enqueue).await)?.code().code(), "42501");
+    client.batch_execute(&format!("SELECT pgbatch.grant('q', '{role}', 'enqueue')")).await?;
+    enqueuer.batch_execute(enqueue).await?;
     for forbidden in
         ["SELECT * FROM pgbatch.batches", "TABLE pgbatch.batch", "SELECT pgbatch.cancel_batch(1)"]
     {

@@ -1,6 +1,6 @@
 //! What the dispatcher calls for ScaledJobs that it serves: taken over, changed, gone, and back again.
 
-use e2e::postgres::Database;
+use e2e::postgres::{Database, SUPERUSER};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
@@ -160,5 +160,40 @@ async fn a_dispatcher_that_does_not_lead_is_refused() -> Tested {
     let late = client.query("SELECT pgbatch.keep_scaled_jobs(-1, 'shop', '{}')", &[]).await;
     assert_eq!(refused(late)?.code().code(), "55000");
     assert_eq!(triggers(&client).await?, ["claps"]);
+    Ok(())
+}
+
+/// One with the rights of a dispatcher serves them, and what it makes does not become its own.
+#[tokio::test]
+async fn a_dispatcher_that_owns_nothing_serves_them() -> Tested {
+    let (database, owner) = with_work().await?;
+    let role = format!("server_{}", database.name);
+    let superuser = database.connect_as(SUPERUSER).await?;
+    superuser.batch_execute(&format!("CREATE ROLE {role} LOGIN")).await?;
+    owner.batch_execute(&format!("SELECT pgbatch.grant_dispatcher('{role}', scaled_jobs => true)")).await?;
+    let dispatcher = database.connect_as(&role).await?;
+    for replicas in [3, 4] {
+        let declared = json!([
+            {"type": "postgresql", "metadata": {"query": "SELECT count(*) FROM work", "targetQueryValue": "1"}},
+            {"type": "cron", "metadata": {"timezone": "UTC", "start": "0 1 * * *", "end": "0 2 * * *", "desiredReplicas": "1"}}]);
+        let manifest = scaled_job("claps", &json!({"maxReplicaCount": replicas, "triggers": declared}));
+        let applied: Value =
+            dispatcher.query_one("SELECT pgbatch.apply_scaled_job(0, $1)", &[&manifest]).await?.get(0);
+        assert_eq!(applied["queue"], "claps", "{applied:#}");
+        assert_eq!(queue(&owner).await?["max_parallel"], replicas);
+        assert_eq!(triggers(&owner).await?.len(), 2);
+    }
+    dispatcher.batch_execute("SELECT pgbatch.keep_scaled_jobs(0, 'shop', '{}')").await?;
+    assert!(triggers(&owner).await?.is_empty());
+    let rights = "SELECT string_agg(what, ' ' ORDER BY what) FROM pgbatch.rights";
+    assert_eq!(value::<String>(&owner, rights).await?, "dispatch scaled_jobs");
+    for call in ["pause_queue('claps')", "enqueue('claps')"] {
+        assert_eq!(
+            refused(dispatcher.batch_execute(&format!("SELECT pgbatch.{call}")).await)?.code().code(),
+            "42501"
+        );
+    }
+    owner.batch_execute(&format!("SELECT pgbatch.revoke_dispatcher('{role}')")).await?;
+    superuser.batch_execute(&format!("DROP ROLE {role}")).await?;
     Ok(())
 }

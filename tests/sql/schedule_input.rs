@@ -125,13 +125,7 @@ async fn whoever_may_schedule_may_not_give_a_query_nor_change_what_others_made()
     let [maker, other] = ["planner", "rival"].map(|role| format!("{role}_{}", database.name));
     for role in [&maker, &other] {
         superuser.batch_execute(&format!("CREATE ROLE {role} LOGIN")).await?;
-        owner
-            .batch_execute(&format!(
-                "GRANT USAGE ON SCHEMA pgbatch TO {role}; GRANT EXECUTE ON FUNCTION pgbatch.schedule, pgbatch.register_schedule,
-                 pgbatch.alter_schedule, pgbatch.backfill, pgbatch.drop_trigger, pgbatch.trigger_drop, pgbatch.forget_trigger,
-                 pgbatch.withdraw_trigger TO {role}"
-            ))
-            .await?;
+        owner.batch_execute(&format!("SELECT pgbatch.grant('q', '{role}', 'manage')")).await?;
     }
     let planner = database.connect_as(&maker).await?;
     planner.batch_execute("SELECT pgbatch.schedule('mine', 'q', '* * * * *')").await?;

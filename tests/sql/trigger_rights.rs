@@ -6,9 +6,7 @@ use tokio_postgres::Client;
 use crate::support::{Tested, refused, value, with_queue};
 
 /// What the maker of triggers is granted.
-const MAKER: &str = "GRANT USAGE ON SCHEMA pgbatch TO maker;
-    GRANT EXECUTE ON FUNCTION pgbatch.enqueue_on_insert, pgbatch.prepare_insert_trigger, pgbatch.register_insert_trigger,
-        pgbatch.enqueue_inserted, pgbatch.drop_trigger, pgbatch.trigger_drop, pgbatch.forget_trigger TO maker;";
+const MAKER: &str = "SELECT pgbatch.grant('q', 'maker', 'manage')";
 
 struct Stage {
     database: Database,
@@ -52,7 +50,9 @@ impl Stage {
 
 /// Roles belong to the server, and tests share it.
 fn named(sql: &str, maker: &str, inserter: &str) -> String {
-    sql.replace("inserter", inserter).replace(" maker", &format!(" {maker}"))
+    sql.replace("inserter", inserter)
+        .replace(" maker", &format!(" {maker}"))
+        .replace("'maker'", &format!("'{maker}'"))
 }
 
 /// The ERROR of a statement: its SQLSTATE and message.

@@ -41,6 +41,16 @@ pub(super) async fn examine(url: &DatabaseUrl, findings: &mut Findings) -> Resul
     doorbell::examine(&session, url, findings).await?;
     leader(&session, findings).await?;
     open_transactions(&session, findings).await?;
+    // Not behind the view, a role that only dispatches.
+    let readable = "SELECT 1 WHERE has_table_privilege('pgbatch.queue', 'SELECT')";
+    if session.row(readable, &[]).await?.is_none() {
+        findings.untried(
+            "queues",
+            "whether each queue's Job can be made, this role may not read them",
+            "for this try: SELECT pgbatch.grant('*', ..., 'read')",
+        );
+        return Ok(vec![]);
+    }
     runs(&session).await
 }
 
@@ -153,7 +163,7 @@ async fn extension(session: &Session, findings: &mut Findings) -> Result<bool, F
 
 /// Whether this role may do what a dispatcher does.
 async fn rights(session: &Session, findings: &mut Findings) -> Result<bool, Failure> {
-    let sql = "SELECT p.oid::regprocedure::text AS routine, current_user AS role, p.prokind = 'p' AS is_procedure \
+    let sql = "SELECT p.oid::regprocedure::text AS routine, current_user AS role, quote_literal(current_user) AS quoted \
         FROM pg_proc p WHERE p.pronamespace = 'pgbatch'::regnamespace AND p.proname = ANY ($1) \
         AND NOT (has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(p.pronamespace, 'USAGE')) ORDER BY 1";
     let missing = session.rows(sql, &[&FUNCTIONS.as_slice()]).await?;
@@ -164,10 +174,8 @@ async fn rights(session: &Session, findings: &mut Findings) -> Result<bool, Fail
     for row in &missing {
         let routine = words::text(row, "routine");
         let said = format!("role {} may not call {routine}", words::text(row, "role"));
-        let kind = if row["is_procedure"] == true { "PROCEDURE" } else { "FUNCTION" };
-        let hint = format!(
-            "as the extension's owner: GRANT USAGE ON SCHEMA pgbatch, and GRANT EXECUTE ON {kind} {routine}, to it"
-        );
+        let quoted = words::text(row, "quoted");
+        let hint = format!("as the extension's owner: SELECT pgbatch.grant_dispatcher({quoted})");
         findings.fail("rights", said, &hint);
     }
     Ok(false)
@@ -179,7 +187,7 @@ async fn leader(session: &Session, findings: &mut Findings) -> Result<(), Failur
         findings.untried(
             "leader",
             "whether a dispatcher leads, this role may not ask",
-            "GRANT EXECUTE ON FUNCTION pgbatch.explain_dispatcher() to it",
+            "pgbatch.grant_dispatcher() lets it",
         );
         return Ok(());
     };

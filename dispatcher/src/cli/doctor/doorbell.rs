@@ -26,7 +26,7 @@ pub(super) async fn examine(
         findings.untried(
             "doorbell",
             "it was not rung: this role may not",
-            "GRANT EXECUTE ON FUNCTION pgbatch.ring() to it, for this try only",
+            "pgbatch.grant_dispatcher() lets it",
         );
         return Ok(());
     }
