@@ -97,6 +97,20 @@ impl OnCluster {
         let flags = [&["--scaled-jobs".to_owned(), "--log=trace".to_owned()], flags].concat();
         self.dispatcher_with(&flags, None, kubeconfig)
     }
+
+    /// They are for the servers of the ScaledJob, whoever names them.
+    async fn until_a_thief_is_refused(&self, broker: &Broker, topic: &str) -> Tested {
+        let stolen = "SELECT pgbatch.watch_kafka('thief', 'lagging', $1, $2, options => jsonb_build_object('sasl', o.options -> 'sasl'))
+            FROM pgbatch.kafka_trigger o WHERE o.trigger_name = 'lagging'";
+        self.world.client.execute(stolen, &[&broker.sasl(), &topic]).await?;
+        let error = "SELECT error FROM pgbatch.triggers WHERE name = 'thief'";
+        let error: String = until("the thief to be refused", SOON, async || {
+            self.world.client.query_one(error, &[]).await.ok()?.get(0)
+        })
+        .await;
+        assert!(error.contains(&format!("not for {}", broker.sasl())), "{error}");
+        Ok(())
+    }
 }
 
 #[tokio::test]
@@ -164,16 +178,7 @@ async fn a_trigger_logs_in_by_its_trigger_authentication_once_its_secrets_may_be
         assert!(!seen.contains(secret) && !logs.contains(secret), "{secret} is to be seen");
     }
 
-    // It is for the servers of the ScaledJob, whoever names it; and gone with it.
-    let stolen = "SELECT pgbatch.watch_kafka('thief', 'lagging', $1, $2, options => jsonb_build_object('sasl', o.options -> 'sasl'))
-        FROM pgbatch.kafka_trigger o WHERE o.trigger_name = 'lagging'";
-    on.world.client.execute(stolen, &[&broker.sasl(), &topic]).await?;
-    let error = "SELECT error FROM pgbatch.triggers WHERE name = 'thief'";
-    let error: String = until("the thief to be refused", SOON, async || {
-        on.world.client.query_one(error, &[]).await.ok()?.get(0)
-    })
-    .await;
-    assert!(error.contains(&format!("not for {}", broker.sasl())), "{error}");
+    on.until_a_thief_is_refused(broker, topic).await?;
     Ok(())
 }
 
