@@ -182,7 +182,7 @@ fn far_future() -> Instant {
 /// How a pass ended.
 enum Pass {
     /// There was nothing left to do.
-    Idle(Look),
+    Idle(Box<Look>),
     /// The rows are locked by others; to be tried again then.
     Again(Instant),
 }
@@ -238,7 +238,7 @@ async fn pass(
         tell_what_is_held(&plan, last_told);
         if plan.is_empty() {
             let next = plan.wake_at.map(|at| observed_at + until(seen.store.now, at));
-            return Ok(Pass::Idle(Look { seen, with_history, at: observed_at, next }));
+            return Ok(Pass::Idle(Box::new(Look { seen, with_history, at: observed_at, next })));
         }
         if plan == done {
             debug!(again_in = ?LOCKED_PAUSE, "the last pass changed nothing: rows are locked by others");
