@@ -15,6 +15,13 @@ write_image() { # NAME FILE [OPTION...]
     "$here/image.py" --name "pgbatch/$1:dev" --root "$work/$1" --output "$out/$2.tar" "${@:3}"
 }
 
+# copy_libraries ROOT [FOLDER]: the shared libraries that ldd (on standard input) has found, and the loader, with links
+# resolved; not those that are in FOLDER already. A line of ldd that names a program has no address.
+copy_libraries() {
+    sed -n 's/^\t[^/]*\(\/[^ ]*\) (0x[0-9a-f]*)$/\1/p' | { grep -v "^${2:-//}" || true; } | sort -u |
+        xargs cp --dereference --parents --target-directory "$1"
+}
+
 # What any program expects to find: a user to be, and the order in which names are looked up (hosts, then DNS).
 common_files() {
     mkdir -p "$1/etc" "$1/tmp"
@@ -93,8 +100,7 @@ server() {
     for program in cat id locale ls mkdir mv rm; do
         install -m 755 "/usr/bin/$program" "$root/usr/bin/$program"
     done
-    find "$root" -type f \( -path "*/bin/*" -o -name '*.so' \) -exec ldd {} + 2>/dev/null | grep -o '/[^ :]*\.so[^ ]*' |
-        grep -v "^$work" | sort -u | xargs cp --dereference --parents --target-directory "$root"
+    find "$root" -type f \( -path "*/bin/*" -o -name '*.so' \) -exec ldd {} + 2>/dev/null | copy_libraries "$root" "$root"
     install -m 755 "$here/start-postgres.sh" "$root/usr/local/bin/start-postgres"
     chmod -R a+rX,go-w "$root/usr"
 }
@@ -135,8 +141,7 @@ claps() {
     for program in cat date env head id mkdir printf rm seq sleep tail tr; do
         install -m 755 "/usr/bin/$program" "$root/usr/bin/$program"
     done
-    # Their shared libraries and the loader, with links resolved.
-    ldd "$root"/usr/bin/* | grep -o '/[^ :]*\.so[^ ]*' | sort -u | xargs cp --dereference --parents --target-directory "$root"
+    ldd "$root"/usr/bin/* | copy_libraries "$root"
     install -m 755 deploy/examples/claps/clap.sh "$root/usr/local/bin/clap.sh"
     # Without a locale, psql would take UTF-8 text for bytes.
     write_image claps claps --user 65532:65532 --entrypoint /usr/local/bin/clap.sh \
@@ -169,8 +174,7 @@ spring-batch() {
     "$java/bin/java" -Xshare:dump >/dev/null
     # What draws and prints needs libraries of the desktop, and nothing here draws.
     find "$java/lib" -regextype egrep -regex '.*/lib(awt|font|freetype|jawt|javajpeg|jsound|lcms|mlib|splash).*' -delete
-    find "$java/bin/java" "$java/lib" -type f \( -name java -o -name '*.so' \) -exec ldd {} + | grep -o '/[^ :]*\.so[^ ]*' |
-        grep -v "^$java" | sort -u | xargs cp --dereference --parents --target-directory "$root"
+    find "$java/bin/java" "$java/lib" -type f \( -name java -o -name '*.so' \) -exec ldd {} + | copy_libraries "$root" "$java"
     install -m 644 "$source"/{ranges/target/ranges,records/target/records}.jar "$root/app"
     # Small, and quick to start: such a run is over before the second compiler has made up for its work.
     echo '-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx128m' >"$root/app/java.options"
