@@ -1,7 +1,7 @@
 //! Triggers of ScaledJobs log in to a real broker by what a TriggerAuthentication names.
 
 use e2e::dispatcher::Dispatcher;
-use e2e::kafka::Broker;
+use e2e::kafka::{Broker, KafkaClient};
 use e2e::repository;
 use e2e::wait::until;
 use serde_json::{Value, json};
@@ -113,12 +113,13 @@ impl OnCluster {
     }
 }
 
-#[tokio::test]
-async fn a_trigger_logs_in_by_its_trigger_authentication_once_its_secrets_may_be_read() -> Tested {
-    let topic = "keda-logins";
+/// A group lags by three records, a ScaledJob is there for it, and the dispatcher has the chart's rights. Returns its account too.
+async fn lagging_by_three(
+    broker: &Broker,
+    kafka: &mut KafkaClient,
+    topic: &str,
+) -> Result<(OnCluster, String), Box<dyn std::error::Error>> {
     let on = OnCluster::new(topic).await?;
-    let broker = Broker::shared()?;
-    let mut kafka = broker.client().await?;
     kafka.create_topic(topic, 1, &[]).await?;
     kafka.commit("g", topic, 0, 0).await?;
     kafka.produce(topic, 0, 3).await?;
@@ -126,6 +127,15 @@ async fn a_trigger_logs_in_by_its_trigger_authentication_once_its_secrets_may_be
     on.grant(&[])?;
     let account = on.account_of_the_chart()?;
     on.lagging(broker, topic)?;
+    Ok((on, account))
+}
+
+#[tokio::test]
+async fn a_trigger_logs_in_by_its_trigger_authentication_once_its_secrets_may_be_read() -> Tested {
+    let topic = "keda-logins";
+    let broker = Broker::shared()?;
+    let mut kafka = broker.client().await?;
+    let (on, account) = lagging_by_three(broker, &mut kafka, topic).await?;
     let mut dispatcher = on.serving(&[], &account)?;
 
     // What is missing is said, one thing after the other.
@@ -185,16 +195,9 @@ async fn a_trigger_logs_in_by_its_trigger_authentication_once_its_secrets_may_be
 #[tokio::test]
 async fn without_a_right_to_secrets_it_logs_in_by_what_is_mounted() -> Tested {
     let topic = "keda-mounted";
-    let on = OnCluster::new(topic).await?;
     let broker = Broker::shared()?;
     let mut kafka = broker.client().await?;
-    kafka.create_topic(topic, 1, &[]).await?;
-    kafka.commit("g", topic, 0, 0).await?;
-    kafka.produce(topic, 0, 3).await?;
-    define(&on).await?;
-    on.grant(&[])?;
-    let account = on.account_of_the_chart()?;
-    on.lagging(broker, topic)?;
+    let (on, account) = lagging_by_three(broker, &mut kafka, topic).await?;
     let mounted = on.world.dir.join("mounted");
     std::fs::create_dir_all(mounted.join("login"))?;
     for (name, text) in
