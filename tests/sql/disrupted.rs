@@ -127,7 +127,7 @@ async fn of_a_run_that_somebody_has_locked_nothing_is_noted_and_nobody_waits() -
     let open = database.connect().await?;
     open.batch_execute("BEGIN").await?;
     open.execute("SELECT 1 FROM pgbatch.run WHERE id = $1 FOR UPDATE", &[&locked.run]).await?;
-    client.batch_execute("SET statement_timeout = '5 s'").await?;
+    client.batch_execute("SET statement_timeout = '20 s'").await?;
     let notes =
         [locked.run, free.run].map(|run| json!({"run": run, "waiting": {"reason": "X", "message": ""}}));
     note(&client, json!(notes)).await?;

@@ -110,10 +110,11 @@ async fn a_sleeper_can_be_cancelled_and_terminated_and_has_a_time_limit() -> Tes
     let now = seq(&client).await?;
     sleeper.execute("CALL pgbatch.wait($1, 20)", &[&now]).await?;
     sleeper.batch_execute("BEGIN; CALL pgbatch.wait(0); COMMIT").await?;
-    sleeper.batch_execute("SET statement_timeout = '20 ms'").await?;
-    let error = refused(sleeper.execute("CALL pgbatch.wait($1)", &[&now]).await)?;
+    let hurried = database.connect().await?;
+    hurried.batch_execute("SET statement_timeout = '300 ms'").await?;
+    let error = refused(hurried.execute("CALL pgbatch.wait($1)", &[&now]).await)?;
     assert_eq!(error.code().code(), "57014");
-    sleeper.batch_execute("SET statement_timeout = 0").await?;
+    drop(hurried);
 
     let cancel = sleeper.cancel_token();
     let sleeping = sleep(sleeper, now);

@@ -138,7 +138,7 @@ async fn a_heartbeat_beside_an_open_report_does_not_wait() -> Tested {
     let run = claim_one(&client, (id, 1, 2, 1)).await?;
     let (one, two) = (database.connect().await?, database.connect().await?);
     for (session, item) in [(&one, 1), (&two, 2)] {
-        session.batch_execute("SET statement_timeout = '5 s'; BEGIN").await?;
+        session.batch_execute("SET statement_timeout = '20 s'; BEGIN").await?;
         complete(session, &run, item).await?;
     }
     assert!(heartbeat(&one, &run).await? && heartbeat(&two, &run).await?);

@@ -205,7 +205,7 @@ async fn a_prune_beside_an_enqueue_after_its_batch_leaves_that() -> Tested {
     r.first.batch_execute("BEGIN").await?;
     let after = enqueue(&r.first, 1, &format!(", after => ARRAY[{id}]")).await?;
     // It does not wait for people, and takes what is free.
-    r.second.batch_execute(&format!("SET statement_timeout = '5 s'; {PRUNE}")).await?;
+    r.second.batch_execute(&format!("SET statement_timeout = '20 s'; {PRUNE}")).await?;
     r.first.batch_execute("COMMIT").await?;
     r.second.batch_execute(PRUNE).await?;
     assert_eq!(batch(&r.watcher, id).await?, "succeeded: 1 succeeded", "it is wanted");
@@ -257,7 +257,7 @@ async fn a_limit_is_altered_or_dropped_one_after_the_other() -> Tested {
     // A new queue that names it waits for nobody who alters it.
     r.first.batch_execute(&format!("BEGIN; {ALTER}")).await?;
     r.second
-        .batch_execute("SET statement_timeout = '5 s'; SELECT pgbatch.create_queue('r', sql => 'x', limit_name => 'l'); RESET statement_timeout")
+        .batch_execute("SET statement_timeout = '20 s'; SELECT pgbatch.create_queue('r', sql => 'x', limit_name => 'l'); RESET statement_timeout")
         .await?;
     r.first.batch_execute("COMMIT; SELECT pgbatch.drop_queue('r')").await?;
     r.run(ALTER, "COMMIT", DROP).await??;

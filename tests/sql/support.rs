@@ -15,7 +15,7 @@ use tokio_postgres::error::DbError;
 pub(crate) type Tested<T = ()> = Result<T, Box<dyn Error>>;
 
 /// Longer than anything takes here.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) async fn database() -> Tested<Database> {
     Ok(Server::shared()?.database().await?)
@@ -127,12 +127,13 @@ where
 
 /// Waits until a backend of this database waits for what `wait_event_type` says.
 pub(crate) async fn until_waiting(client: &Client, wait_event_type: &str) {
-    let sql =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = $1
-               AND state = 'active'";
-    e2e::wait::until("a backend to wait", LIMIT, async || {
-        let waiting: i64 = client.query_one(sql, &[&wait_event_type]).await.ok()?.get(0);
-        (waiting > 0).then_some(())
+    let sql = "SELECT count(*) FILTER (WHERE wait_event_type = $1 AND state = 'active'),
+            string_agg(concat_ws(' ', state, wait_event_type, wait_event, query), '; ')
+        FROM pg_stat_activity WHERE datname = current_database()";
+    e2e::wait::until_else("a backend to wait", LIMIT, async || {
+        let row = client.query_one(sql, &[&wait_event_type]).await.map_err(|e| format!("{e:?}"))?;
+        let (waiting, sessions): (i64, Option<String>) = (row.get(0), row.get(1));
+        if waiting > 0 { Ok(()) } else { Err(sessions.unwrap_or_default()) }
     })
     .await;
 }

@@ -161,7 +161,7 @@ async fn who_inserts_at_the_same_time_does_not_wait() -> Tested {
     client.batch_execute(&format!("CREATE TABLE t (a int); {ENQUEUE}")).await?;
     let other = database.connect().await?;
     client.batch_execute("BEGIN; INSERT INTO t VALUES (1)").await?;
-    other.batch_execute("SET statement_timeout = '1s'; INSERT INTO t VALUES (2)").await?;
+    other.batch_execute("SET statement_timeout = '20 s'; INSERT INTO t VALUES (2)").await?;
     other.batch_execute("SELECT pgbatch.create_queue('r', sql => 'SELECT 1')").await?;
     client.batch_execute("COMMIT").await?;
     assert_eq!(batches(&client).await?, json!([[{"a": 1}], [{"a": 2}]]));
