@@ -9,7 +9,7 @@ use crate::bare;
 use crate::figures::{Bar, Report, Side};
 use crate::peers::PEERS;
 use crate::pgbench::{Until, run, script};
-use crate::rig::{Armed, Failed, QUEUE, connect, payload, wal_position, with_queue};
+use crate::rig::{Armed, Failed, QUEUE, REST, connect, payload, wal_position, with_queue};
 use crate::settings::Settings;
 
 const OURS: &str = "pgbatch.enqueue, doorbell armed";
@@ -108,6 +108,8 @@ pub(crate) async fn wal(server: &Server, settings: &Settings) -> Result<Report, 
     let mut report = Report::default();
     let enqueuers = enqueuers(server, &mut report).await?;
     let watcher = connect(&enqueuers[0].database).await?;
+    // It writes to the log as well, of the tables of any side, a minute later.
+    set_autovacuum(&watcher, "off").await?;
     let floor = connect(&enqueuers[1].database).await?;
     floor
         .batch_execute(
@@ -137,14 +139,28 @@ pub(crate) async fn wal(server: &Server, settings: &Settings) -> Result<Report, 
         );
         bare.rounds.push(written_by(&floor, &theirs).await? / BATCH as f64);
     }
+    set_autovacuum(&watcher, "DEFAULT").await?;
     report.state("WAL bytes per item, one item a transaction", &sides[0], Bar::AtMost(450.0));
     report.state("WAL bytes per item, in a batch of 100,000", &batch, Bar::AtMost(220.0));
     report.notes.push(
-        "The distance that the log's insert position moved, commits included; nothing else ran on the server.".to_owned(),
+        "The distance that the log's insert position moved, commits included; nothing else ran on the server, \
+         autovacuum neither."
+            .to_owned(),
     );
     sides.extend([batch, bare]);
     report.sides = sides;
     Ok(report)
+}
+
+/// Of the whole server; one that is at work is waited for.
+async fn set_autovacuum(client: &Client, to: &str) -> Result<(), Failed> {
+    client.batch_execute(&format!("ALTER SYSTEM SET autovacuum = {to}")).await?;
+    client.batch_execute("SELECT pg_reload_conf()").await?;
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum worker'";
+    while to == "off" && client.query_one(sql, &[]).await?.get::<_, i64>(0) > 0 {
+        tokio::time::sleep(REST).await;
+    }
+    Ok(())
 }
 
 /// A query whose rows are items, the same as one at a time.

@@ -159,16 +159,17 @@ async fn the_extension_can_be_dropped_while_somebody_sleeps() -> Tested {
     Ok(())
 }
 
-/// They are about who is idle, and who sleeps in a call is not; what a statement may take does count, see above.
+/// They are about who is idle, and who sleeps in a call is not; what a statement may take does count, see above. Long ones, as
+/// this session is idle between its calls.
 #[tokio::test]
 async fn the_limits_for_idle_sessions_do_not_end_a_sleep() -> Tested {
     let (_server, database, client) = alone().await?;
     let sleeper = database.connect().await?;
     let now = seq(&client).await?;
     sleeper
-        .batch_execute("SET idle_session_timeout = '1 s'; SET idle_in_transaction_session_timeout = '1 s'")
+        .batch_execute("SET idle_session_timeout = '5 s'; SET idle_in_transaction_session_timeout = '5 s'")
         .await?;
-    sleeper.execute("CALL pgbatch.wait($1, 1200)", &[&now]).await?;
+    sleeper.execute("CALL pgbatch.wait($1, 5200)", &[&now]).await?;
     sleeper.batch_execute("SET idle_session_timeout = 0").await?;
     Ok(())
 }
