@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use crate::support::{
-    Tested, batch, claim_one, enqueue, finish, items, outcome, refused, until_waiting, value, with_queue,
+    Tested, batch, claim_one, enqueue, finish, items, outcome, refused, until_waiting, value,
+    wait_longer_for_locks, with_queue,
 };
 
 /// The numbers of the next items, with these further arguments.
@@ -157,6 +158,7 @@ async fn an_open_heartbeat_commits_before_the_end_of_its_run_is_written() -> Tes
     let id = enqueue(&client, 1, "").await?;
     let run = claim_one(&client, (id, 1, 1, 1)).await?;
     let (beating, watcher) = (database.connect().await?, database.connect().await?);
+    wait_longer_for_locks(&watcher).await?;
     beating.batch_execute("BEGIN").await?;
     assert!(heartbeat(&beating, &run).await?);
     let ended = [outcome(run.run, Succeeded)];

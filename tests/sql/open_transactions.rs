@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 
 use crate::support::{
     Tested, batch, claim, claim_one, enqueue, finish, observe, outcome, refused, until_waiting, value,
-    with_queue,
+    wait_longer_for_locks, with_queue,
 };
 
 async fn impatient(database: &e2e::postgres::Database) -> Tested<Client> {
@@ -99,6 +99,7 @@ async fn a_short_lock_is_waited_for() -> Tested {
     let run = claim_one(&client, (id, 1, 1, 1)).await?.run;
     let open = database.connect().await?;
     let watcher = database.connect().await?;
+    wait_longer_for_locks(&watcher).await?;
     open.batch_execute(&format!("BEGIN; SELECT pgbatch.cancel_batch({id})")).await?;
     let ends = [outcome(run, Succeeded)];
     let (finished, ()) = tokio::join!(finish(&client, &ends), async {

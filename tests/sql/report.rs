@@ -4,7 +4,8 @@ use pgbatch_core::state::RunState::{Failed, Succeeded};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Tested, batch, claim_one, enqueue, finish, outcome, refused, until_waiting, value, with_queue,
+    Tested, batch, claim_one, enqueue, finish, outcome, refused, until_waiting, value, wait_longer_for_locks,
+    with_queue,
 };
 
 #[tokio::test]
@@ -77,6 +78,7 @@ async fn an_open_report_commits_before_the_end_of_its_run_is_written() -> Tested
     let (database, client) = with_queue("").await?;
     let reporter = database.connect().await?;
     let watcher = database.connect().await?;
+    wait_longer_for_locks(&watcher).await?;
     let id = enqueue(&client, 1, "").await?;
     let run = claim_one(&client, (id, 1, 1, 1)).await?;
     reporter.batch_execute("BEGIN").await?;

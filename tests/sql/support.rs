@@ -138,6 +138,14 @@ pub(crate) async fn until_waiting(client: &Client, wait_event_type: &str) {
     .await;
 }
 
+/// The dispatcher's calls wait for a lock for a moment only. Where a test ends that wait, a slow machine needs longer.
+pub(crate) async fn wait_longer_for_locks(client: &Client) -> Tested {
+    for function in ["lock_batches", "lock_runs", "run_watch"] {
+        client.batch_execute(&format!("ALTER FUNCTION pgbatch.{function} SET lock_timeout = '60 s'")).await?;
+    }
+    Ok(())
+}
+
 /// A connection that sleeps on the doorbell; it comes back with what became of the call.
 pub(crate) fn sleep(sleeper: Client, seq: i64) -> JoinHandle<(Result<u64, tokio_postgres::Error>, Client)> {
     tokio::spawn(async move { (sleeper.execute("CALL pgbatch.wait($1)", &[&seq]).await, sleeper) })
