@@ -14,8 +14,9 @@ BEGIN
     IF priority IS NULL THEN
         PERFORM pgbatch.reject('priority must not be NULL', 'Leave priority out for its default, 0.');
     END IF;
-    IF NOT isfinite(not_before) THEN
-        PERFORM pgbatch.reject(format('not_before must be a point in time, not %s', not_before),
+    -- Later ones, and endless ones, are beyond the clocks of other programs: the dispatcher's, for one.
+    IF NOT isfinite(not_before) OR not_before >= '9999-01-01 00:00:00+00' THEN
+        PERFORM pgbatch.reject(format('not_before must be a point in time before the year 9999, not %s', not_before),
             'To hold back everything of a queue, use pgbatch.pause_queue().');
     END IF;
     -- The label is part of a notification, which is limited; the keys are indexed.
@@ -29,6 +30,10 @@ BEGIN
     END IF;
     IF after IS NULL THEN
         RETURN;
+    END IF;
+    IF array_ndims(after) > 1 THEN
+        PERFORM pgbatch.reject('after must be a list, not an array of several dimensions',
+            'Give the ids of the batches to come after.');
     END IF;
     IF array_position(after, NULL) IS NOT NULL THEN
         PERFORM pgbatch.reject('after must not contain NULL', 'Give the ids of the batches to come after.');

@@ -404,11 +404,48 @@ async fn one_run_may_have_several_items() -> Tested {
     assert_eq!(
         lines,
         [
-            r#"[{"n":1},{"n":2},{"n":3},{"n":4}]"#,
-            r#"[{"n":5},{"n":6},{"n":7},{"n":8}]"#,
-            r#"[{"n":9},{"n":10}]"#
+            r#"[{"n": 1}, {"n": 2}, {"n": 3}, {"n": 4}]"#,
+            r#"[{"n": 5}, {"n": 6}, {"n": 7}, {"n": 8}]"#,
+            r#"[{"n": 9}, {"n": 10}]"#
         ]
     );
+    Ok(())
+}
+
+/// Who may only enqueue must not stop the dispatcher, nor is a number rounded on the way.
+#[tokio::test]
+async fn the_strangest_item_gets_to_its_program_as_it_is() -> Tested {
+    let world = World::new("strange").await?;
+    let trace = world.dir.join("trace");
+    world
+        .shell_queue("shell", &format!("printf '%s\n' \"$PGBATCH_ITEM\" >> {}", trace.display()), "")
+        .await?;
+    let sql = "CREATE TABLE done (item jsonb); SELECT pgbatch.create_queue('sql', sql => 'INSERT INTO done VALUES ($1) RETURNING item')";
+    world.client.batch_execute(sql).await?;
+    let _dispatcher = world.dispatcher(&[])?;
+    for strange in [
+        "(repeat('{\"a\":', 6000) || '1' || repeat('}', 6000))::jsonb",
+        "'{\"n\": 12345678901234567890123456789.10, \"huge\": 1e9999, \"tiny\": -1e-9999}'",
+    ] {
+        for queue in ["shell", "sql"] {
+            let sql = format!("SELECT pgbatch.enqueue($1, {strange}), {strange}::jsonb::text");
+            let row = world.client.query_one(&sql, &[&queue]).await?;
+            let (batch, item): (i64, String) = (row.get(0), row.get(1));
+            until_state(&world, batch, "succeeded", SOON).await;
+            let got = match queue {
+                "shell" => std::fs::read_to_string(&trace)?.lines().last().map(str::to_owned),
+                _ => {
+                    one(
+                        &world,
+                        "SELECT (SELECT item::text FROM done WHERE $1::bigint > 0 ORDER BY ctid DESC LIMIT 1)",
+                        batch,
+                    )
+                    .await
+                }
+            };
+            assert!(got.as_ref() == Some(&item), "{queue}: {strange} came as {got:?}");
+        }
+    }
     Ok(())
 }
 

@@ -94,6 +94,8 @@ bad_input! {
     query_null: "SELECT pgbatch.enqueue_query('q', NULL)" => "22023" "query must not be NULL";
     priority_null: "SELECT pgbatch.enqueue('q', priority => NULL)" => "22023" "priority must not be NULL";
     not_before_infinity: "SELECT pgbatch.enqueue('q', not_before => 'infinity')" => "22023" "not_before must be a point in time";
+    not_before_beyond_clocks: "SELECT pgbatch.enqueue('q', not_before => '9999-01-01 00:00:00+00')" => "22023" "not_before must be a point in time before the year 9999, not";
+    after_of_two_dimensions: "SELECT pgbatch.enqueue('q', after => ARRAY[[1, 2], [3, 4]])" => "22023" "after must be a list";
     label_too_long: "SELECT pgbatch.enqueue('q', label => repeat('x', 1025))" => "22023" "must be at most 1024 bytes";
     attempts_zero: "SELECT pgbatch.enqueue('q', max_attempts => 0)" => "22023" "max_attempts must be at least 1, not 0";
     after_null: "SELECT pgbatch.enqueue('q', after => ARRAY[NULL]::bigint[])" => "22023" "after must not contain NULL";

@@ -15,6 +15,7 @@ mod explain;
 mod extension;
 mod finish;
 mod grants;
+mod hostile;
 mod import_scaled_job;
 mod kafka_input;
 mod kafka_records;

@@ -103,7 +103,7 @@ impl Stage {
     }
 
     /// The call for queue 0 or 1.
-    fn filled(&self, call: &str, queue: usize) -> String {
+    pub(crate) fn filled(&self, call: &str, queue: usize) -> String {
         let (batch, run, token) = &self.runs[queue];
         [
             ("<queue>", ["a", "b"][queue]),

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use pgbatch_core::item::Item;
+use pgbatch_core::run::RunSpec;
 use pgbatch_core::state::{BatchState, RunState};
 use serde_json::json;
+use tokio_postgres::types::Json;
 
 use crate::support::{
     Tested, claim, claim_one, database, enqueue, finish, observe, outcome, value, with_queue,
@@ -61,7 +64,7 @@ async fn observe_and_claim_are_what_the_dispatcher_reads() -> Tested {
     assert_eq!(runs.len(), 2);
     let (failing, live) = (&runs[0], &runs[1]);
     assert_eq!((failing.first_item, failing.last_item, failing.attempt), (1, 2, 1));
-    assert_eq!(failing.items.iter().map(|i| i["i"].clone()).collect::<Vec<_>>(), [json!(1), json!(2)]);
+    assert_eq!(failing.items.iter().map(Item::json).collect::<Vec<_>>(), [r#"{"i": 1}"#, r#"{"i": 2}"#]);
     assert_eq!((failing.items_per_run, failing.namespace.as_deref()), (2, Some("jobs")));
     assert!(failing.job_template.is_none() && failing.token != live.token);
     finish(&client, &[outcome(failing.run, RunState::Failed)]).await?;
@@ -90,7 +93,7 @@ async fn observe_and_claim_are_what_the_dispatcher_reads() -> Tested {
 
     let specs = client.query("SELECT pgbatch.run_specs($1)", &[&vec![failing.run, live.run]]).await?;
     assert_eq!(specs.len(), 1, "an ended run needs no start");
-    let spec: pgbatch_core::run::RunSpec = serde_json::from_value(specs[0].get(0))?;
+    let Json(spec): Json<RunSpec> = specs[0].get(0);
     assert!(spec == *live);
     Ok(())
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 use tokio_postgres::error::DbError;
+use tokio_postgres::types::Json;
 
 pub(crate) type Tested<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -53,7 +54,8 @@ pub(crate) async fn claim(client: &Client, ranges: &[(i64, i32, i32, i32)]) -> T
         })
         .collect();
     let rows = client.query(&format!("SELECT pgbatch.claim({EPOCH}, $1)"), &[&Value::from(claims)]).await?;
-    rows.iter().map(|row| Ok(serde_json::from_value(row.get(0))?)).collect()
+    // As the dispatcher reads it: an item need not be a `Value`.
+    rows.iter().map(|row| Ok(row.try_get::<_, Json<RunSpec>>(0)?.0)).collect()
 }
 
 /// Claims one range that can be claimed.

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
-
+use crate::item::Item;
 use crate::run::RunSpec;
 
 /// The variable that holds the run's token.
@@ -21,15 +20,15 @@ pub fn variables(spec: &RunSpec) -> Vec<(String, String)> {
         named("ATTEMPT", spec.attempt.to_string()),
     ];
     if spec.items_per_run > 1 {
-        let items: Vec<String> = spec.items.iter().map(json).collect();
-        variables.push(named("ITEMS", format!("[{}]", items.join(","))));
+        let items: Vec<&str> = spec.items.iter().map(Item::json).collect();
+        variables.push(named("ITEMS", format!("[{}]", items.join(", "))));
         variables.push(named("FIRST_ITEM_NO", spec.first_item.to_string()));
         variables.push(named("LAST_ITEM_NO", spec.last_item.to_string()));
     }
     if spec.first_item == spec.last_item {
         variables.push(named("ITEM_NO", spec.first_item.to_string()));
         if let Some(item) = spec.items.first() {
-            variables.push(named("ITEM", json(item)));
+            variables.push(named("ITEM", item.json().to_owned()));
             variables.extend(arguments(item));
         }
     }
@@ -40,23 +39,11 @@ fn named(name: &str, value: String) -> (String, String) {
     (format!("PGBATCH_{name}"), value)
 }
 
-fn json(item: &Map<String, Value>) -> String {
-    // Writing a JSON map to a string cannot fail: its keys are strings.
-    serde_json::to_string(item).unwrap_or_default()
-}
-
 /// `PGBATCH_ARG_<KEY>` for each top-level scalar. Where two keys become one name, the first in sort order wins.
-fn arguments(item: &Map<String, Value>) -> BTreeMap<String, String> {
-    let mut by_key: Vec<(&String, &Value)> = item.iter().collect();
-    by_key.sort_by_key(|(key, _)| *key);
+fn arguments(item: &Item) -> BTreeMap<String, String> {
     let mut arguments = BTreeMap::new();
-    for (key, value) in by_key {
-        let text = match value {
-            Value::String(text) => text.clone(),
-            Value::Number(_) | Value::Bool(_) => value.to_string(),
-            Value::Null | Value::Array(_) | Value::Object(_) => continue,
-        };
-        arguments.entry(argument_name(key)).or_insert(text);
+    for (key, value) in item.scalars() {
+        arguments.entry(argument_name(&key)).or_insert(value);
     }
     arguments
 }
@@ -104,12 +91,12 @@ pub fn escape(value: &str) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn item(value: Value) -> Map<String, Value> {
-        value.as_object().unwrap().clone()
+    fn item(value: Value) -> Item {
+        serde_json::from_value(value).unwrap()
     }
 
     pub(crate) fn spec() -> RunSpec {
@@ -155,7 +142,7 @@ pub(crate) mod tests {
         let items = vec![item(json!({"n": 1})), item(json!({"n": 2}))];
         let several = RunSpec { first_item: 3, last_item: 4, items, items_per_run: 2, ..spec() };
         let got = variables(&several);
-        assert_eq!(got[5], ("PGBATCH_ITEMS".into(), r#"[{"n":1},{"n":2}]"#.into()));
+        assert_eq!(got[5], ("PGBATCH_ITEMS".into(), r#"[{"n":1}, {"n":2}]"#.into()));
         assert_eq!(names(&several)[6..], ["PGBATCH_FIRST_ITEM_NO", "PGBATCH_LAST_ITEM_NO"]);
     }
 

@@ -3,6 +3,7 @@
 //! Used by the dispatcher and by the PostgreSQL extension; knows neither.
 
 pub mod environment;
+pub mod item;
 pub mod job_manifest;
 pub mod kafka_lag;
 pub mod name;

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use crate::item::Item;
 use crate::snapshot::{BatchId, RunId};
 use crate::state::RunState;
 
@@ -28,7 +29,7 @@ pub struct RunSpec {
     /// What fences the run's own writes. Goes into the environment of its containers and nowhere else.
     pub token: String,
     /// The items, in order.
-    pub items: Vec<Map<String, Value>>,
+    pub items: Vec<Item>,
     /// The queue's `JobTemplateSpec`; none for a queue of SQL.
     pub job_template: Option<Value>,
     /// Several items a run: then `PGBATCH_ITEMS` is set, even for a single one.

@@ -46,7 +46,8 @@ impl Session {
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Value>, Failure> {
         let sql = format!("SELECT to_jsonb(t) FROM ({sql}) t");
-        Ok(self.client.query(&sql, values).await?.iter().map(|row| row.get(0)).collect())
+        let rows = self.client.query(&sql, values).await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 
     /// The first of them.

@@ -3,8 +3,8 @@
 use std::pin::pin;
 
 use futures_util::TryStreamExt;
-use serde_json::Value;
-use tokio_postgres::types::{ToSql, Type};
+use serde_json::value::RawValue;
+use tokio_postgres::types::{Json, ToSql, Type};
 use tokio_postgres::{Client, Row, Transaction};
 
 use super::Identity;
@@ -86,7 +86,10 @@ impl From<tokio_postgres::Error> for ExecuteError {
 }
 
 /// Runs the statement. Its result: what it returns, if that is one row with one JSON column.
-async fn execute(transaction: &Transaction<'_>, item: &Item) -> Result<Option<Value>, ExecuteError> {
+async fn execute(
+    transaction: &Transaction<'_>,
+    item: &Item,
+) -> Result<Option<Json<Box<RawValue>>>, ExecuteError> {
     // $1 is declared, so it has one type wherever it stands; a statement that does not use it gets it all the same.
     let statement = transaction.prepare_typed(&item.statement, &[Type::JSONB]).await?;
     let parameters: [&(dyn ToSql + Sync); 1] = [&item.item];

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
+use tokio_postgres::types::Json;
 use tracing::{debug, warn};
 
 use super::Identity;
@@ -47,7 +48,7 @@ impl SessionError {
 /// An item of the run, and what to do with it.
 pub(super) struct Item {
     pub(super) item_no: i32,
-    pub(super) item: Value,
+    pub(super) item: Json<Box<RawValue>>,
     pub(super) statement: String,
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_postgres::types::{Json, Type};
 
-use super::session::{failed, read};
+use super::session::{Answer, failed, read};
 use super::{PostgresSession, StoreError};
 
 /// A trigger of `watch_kafka()`.
@@ -182,7 +182,7 @@ impl KafkaStore for PostgresSession {
             )
             .await
             .map_err(failed("take_records"))?;
-        let taken: Option<Value> = rows.first().and_then(|row| row.get(0));
+        let taken: Option<Answer> = rows.first().and_then(|row| row.get(0));
         taken.map(|taken| read("take_records", taken)).transpose()
     }
 
@@ -195,7 +195,7 @@ impl KafkaStore for PostgresSession {
             )
             .await
             .map_err(failed("kafka_items"))?;
-        let items: Option<Value> = rows.first().and_then(|row| row.get(0));
+        let items: Option<Answer> = rows.first().and_then(|row| row.get(0));
         items.map(|items| read("kafka_items", items)).transpose()
     }
 

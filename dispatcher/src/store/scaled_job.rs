@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use tokio_postgres::types::Type;
+use serde_json::value::RawValue;
+use tokio_postgres::types::{Json, Type};
 
 use super::session::{failed, read};
 use super::{PostgresSession, StoreError};
@@ -70,7 +71,8 @@ impl ScaledJobStore for PostgresSession {
             )
             .await
             .map_err(failed("apply_scaled_job"))?;
-        read("apply_scaled_job", rows.first().map_or(Value::Null, |row| row.get(0)))
+        let answer = rows.first().map_or_else(|| Json(RawValue::NULL.to_owned()), |row| row.get(0));
+        read("apply_scaled_job", answer)
     }
 
     async fn keep_scaled_jobs(&self, namespace: &str, names: &[String]) -> Result<(), StoreError> {

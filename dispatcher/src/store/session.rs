@@ -9,7 +9,7 @@ use pgbatch_core::snapshot::{RunId, StoreView};
 use pgbatch_core::state::BatchState;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_postgres::types::{Json, ToSql};
@@ -274,8 +274,11 @@ pub(super) fn failed(call: &'static str) -> impl Fn(tokio_postgres::Error) -> St
     move |source| StoreError::Call { call, source: source.into() }
 }
 
-pub(super) fn read<T: DeserializeOwned>(call: &'static str, value: Value) -> Result<T, StoreError> {
-    serde_json::from_value(value).map_err(|source| StoreError::Read { call, source })
+/// JSON as PostgreSQL wrote it. Not a `Value`, which is not made of every JSON: its numbers and its depth are bounded.
+pub(super) type Answer = Json<Box<RawValue>>;
+
+pub(super) fn read<T: DeserializeOwned>(call: &'static str, Json(answer): Answer) -> Result<T, StoreError> {
+    serde_json::from_str(answer.get()).map_err(|source| StoreError::Read { call, source })
 }
 
 async fn has(client: &Client, routine: &str) -> Result<bool, StoreError> {
@@ -339,6 +342,6 @@ async fn stand_by<T>(call: impl Future<Output = T>, health: &Health) -> T {
 
 async fn try_lead(client: &Client) -> Result<Option<Lead>, StoreError> {
     let row = client.query_one("SELECT pgbatch.try_lead()", &[]).await.map_err(failed("try_lead"))?;
-    let lead: Option<Value> = row.get(0);
+    let lead: Option<Answer> = row.get(0);
     lead.map(|lead| read("try_lead", lead)).transpose()
 }

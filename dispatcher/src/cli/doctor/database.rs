@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use pgbatch_core::item::Item;
 use pgbatch_core::run::RunSpec;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::doorbell;
 use super::findings::Findings;
@@ -237,7 +238,7 @@ async fn runs(session: &Session) -> Result<Vec<RunSpec>, Failure> {
             last_item: 1,
             attempt: 1,
             token: String::new(),
-            items: vec![Map::new()],
+            items: vec![Item::empty()],
             job_template: Some(queue["job_template"].clone()).filter(|template| *template != Value::Null),
             items_per_run: 1,
         })

@@ -1,10 +1,10 @@
 //! `pgbatch.claim`, `run_specs`, `start_runs`, `note_runs`.
 
+use pgbatch_core::item::Item;
 use pgbatch_core::plan::{Claim, Note, Started};
 use pgbatch_core::run::RunSpec;
 use pgbatch_core::snapshot::RunId;
 use pgbatch_core::state::{BatchState, RunState};
-use serde_json::Map;
 
 use super::{BatchRow, Change, Refused, RetryRow, RunRow, Tables};
 
@@ -109,7 +109,7 @@ impl Tables {
             last_item: run.last_item,
             attempt: run.attempt,
             token: run.token.clone(),
-            items: (run.first_item..=run.last_item).map(|_| Map::new()).collect(),
+            items: (run.first_item..=run.last_item).map(|_| Item::empty()).collect(),
             job_template: Some(queue.job_template.clone()),
             items_per_run: queue.items_per_run,
         })
