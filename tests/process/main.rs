@@ -434,14 +434,12 @@ async fn the_strangest_item_gets_to_its_program_as_it_is() -> Tested {
             until_state(&world, batch, "succeeded", SOON).await;
             let got = match queue {
                 "shell" => std::fs::read_to_string(&trace)?.lines().last().map(str::to_owned),
-                _ => {
-                    one(
-                        &world,
-                        "SELECT (SELECT item::text FROM done WHERE $1::bigint > 0 ORDER BY ctid DESC LIMIT 1)",
-                        batch,
-                    )
-                    .await
-                }
+                _ => one(
+                    &world,
+                    "SELECT (SELECT item::text FROM done WHERE $1::bigint > 0 ORDER BY ctid DESC LIMIT 1)",
+                    batch,
+                )
+                .await,
             };
             assert!(got.as_ref() == Some(&item), "{queue}: {strange} came as {got:?}");
         }
