@@ -58,11 +58,22 @@ impl OnCluster {
     }
 
     /// A ScaledJob with the lag of a group, at the listener with TLS and SASL.
-    fn lagging(&self, broker: &Broker, topic: &str) -> Tested {
+    fn lagging(&self, broker: &Broker, topic: &str, login: &Value) -> Tested {
         let spec = json!({"jobTargetRef": {"template": {"spec": {"containers": [{"name": "main", "image": "none"}]}}},
-            "triggers": [{"type": "kafka", "authenticationRef": {"name": "login"}, "metadata":
+            "triggers": [{"type": "kafka", "authenticationRef": login, "metadata":
                 {"bootstrapServers": broker.sasl_tls(), "consumerGroup": "g", "topic": topic}}]});
         self.of_keda("ScaledJob", "lagging", &spec)
+    }
+
+    /// Lets the account read the ClusterTriggerAuthentications, as a person does for whom the chart's Role is too little.
+    fn grant_on_the_cluster(&self, name: &str) -> Tested {
+        let namespace = self.namespace.name.as_str();
+        let resource = "--resource=clustertriggerauthentications.keda.sh";
+        self.cluster.kubectl(&["create", "clusterrole", name, "--verb=get", resource])?;
+        let (role, account) =
+            (format!("--clusterrole={name}"), format!("--serviceaccount={namespace}:{ACCOUNT}"));
+        self.cluster.kubectl(&["create", "clusterrolebinding", name, &role, &account])?;
+        Ok(())
     }
 
     /// Waits until the condition Ready says this.
@@ -126,7 +137,7 @@ async fn lagging_by_three(
     define(&on).await?;
     on.grant(&[])?;
     let account = on.account_of_the_chart()?;
-    on.lagging(broker, topic)?;
+    on.lagging(broker, topic, &json!({"name": "login"}))?;
     Ok((on, account))
 }
 
@@ -189,6 +200,22 @@ async fn a_trigger_logs_in_by_its_trigger_authentication_once_its_secrets_may_be
     }
 
     on.until_a_thief_is_refused(broker, topic).await?;
+
+    // The same of the whole cluster: its Secret is in the dispatcher's namespace.
+    let name = format!("{namespace}-login");
+    on.lagging(broker, topic, &json!({"name": name, "kind": "ClusterTriggerAuthentication"}))?;
+    on.until_refused("needed is get on clustertriggerauthentications.keda.sh").await;
+    on.grant_on_the_cluster(&name)?;
+    on.until_refused(&format!("ClusterTriggerAuthentication \"{name}\" does not exist")).await;
+    on.cluster.apply(&json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ClusterTriggerAuthentication",
+        "metadata": {"name": name}, "spec": {"secretTargetRef": places}}))?;
+    until_ready(&on, "lagging", "True").await;
+    kafka.produce(topic, 0, 2).await?;
+    on.until_trigger("the lag to be seen by the login of the cluster", "error IS NULL AND last_value = 9")
+        .await;
+    for kind in ["clustertriggerauthentications.keda.sh", "clusterrolebinding", "clusterrole"] {
+        on.cluster.kubectl(&["delete", kind, &name])?;
+    }
     Ok(())
 }
 
