@@ -76,6 +76,32 @@ impl OnCluster {
         Ok(())
     }
 
+    /// A ClusterTriggerAuthentication; its Secret is in the dispatcher's namespace.
+    async fn log_in_for_the_whole_cluster(&self, broker: &Broker, topic: &str, spec: &Value) -> Tested {
+        let name = self.login_of_the_cluster();
+        self.lagging(broker, topic, &json!({"name": name, "kind": "ClusterTriggerAuthentication"}))?;
+        self.until_refused("needed is get on clustertriggerauthentications.keda.sh").await;
+        self.grant_on_the_cluster(&name)?;
+        self.until_refused(&format!("ClusterTriggerAuthentication \"{name}\" does not exist")).await;
+        self.cluster
+            .apply(&json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ClusterTriggerAuthentication",
+            "metadata": {"name": name}, "spec": spec}))?;
+        until_ready(self, "lagging", "True").await;
+        Ok(())
+    }
+
+    /// No other test's: it is in no namespace.
+    fn login_of_the_cluster(&self) -> String {
+        format!("{}-login", self.namespace.name)
+    }
+
+    fn forget_the_login_of_the_cluster(&self) -> Tested {
+        for kind in ["clustertriggerauthentications.keda.sh", "clusterrolebinding", "clusterrole"] {
+            self.cluster.kubectl(&["delete", kind, &self.login_of_the_cluster()])?;
+        }
+        Ok(())
+    }
+
     /// Waits until the condition Ready says this.
     async fn until_refused(&self, words: &str) -> String {
         until(&format!("the status to say {words:?}"), SOON, async || {
@@ -200,23 +226,10 @@ async fn a_trigger_logs_in_by_its_trigger_authentication_once_its_secrets_may_be
     }
 
     on.until_a_thief_is_refused(broker, topic).await?;
-
-    // The same of the whole cluster: its Secret is in the dispatcher's namespace.
-    let name = format!("{namespace}-login");
-    on.lagging(broker, topic, &json!({"name": name, "kind": "ClusterTriggerAuthentication"}))?;
-    on.until_refused("needed is get on clustertriggerauthentications.keda.sh").await;
-    on.grant_on_the_cluster(&name)?;
-    on.until_refused(&format!("ClusterTriggerAuthentication \"{name}\" does not exist")).await;
-    on.cluster.apply(&json!({"apiVersion": "keda.sh/v1alpha1", "kind": "ClusterTriggerAuthentication",
-        "metadata": {"name": name}, "spec": {"secretTargetRef": places}}))?;
-    until_ready(&on, "lagging", "True").await;
+    on.log_in_for_the_whole_cluster(broker, topic, &json!({"secretTargetRef": places})).await?;
     kafka.produce(topic, 0, 2).await?;
-    on.until_trigger("the lag to be seen by the login of the cluster", "error IS NULL AND last_value = 9")
-        .await;
-    for kind in ["clustertriggerauthentications.keda.sh", "clusterrolebinding", "clusterrole"] {
-        on.cluster.kubectl(&["delete", kind, &name])?;
-    }
-    Ok(())
+    on.until_trigger("the lag to be seen by it", "error IS NULL AND last_value = 9").await;
+    on.forget_the_login_of_the_cluster()
 }
 
 #[tokio::test]
