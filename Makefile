@@ -85,6 +85,7 @@ test-cluster: build cluster images image-spring-batch ## The whole path on the r
 	@deploy/helm/tool.sh >/dev/null
 	@tests/kafka/install.sh
 	@tests/keda/install.sh
+	@tests/spring/build.sh
 	PGBATCH_TEST_KUBECONFIG=$(CURDIR)/target/cluster/kubeconfig cargo test -p pgbatch-dispatcher --test kubernetes
 	cargo test -p e2e --test cluster -- --test-threads=1
 

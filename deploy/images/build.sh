@@ -160,7 +160,8 @@ tool() {
     write_image tool tool --env PATH=/bin --command sh
 }
 
-# The Spring Batch example: its two applications, and of a JDK what they use. Built anew when its sources have changed.
+# The Spring Batch example: its two applications, and of a JDK what they use, and Spring Batch 6 (jdk.jfr). Built anew when its
+# sources have changed.
 spring-batch() {
     local root=$work/spring-batch source=deploy/examples/spring-batch java=$work/spring-batch/opt/java key
     "$repo/tests/spring/install.sh"
@@ -169,7 +170,7 @@ spring-batch() {
     mvn --quiet --batch-mode -Dstyle.color=never --file "$source/pom.xml" package
     common_files "$root"
     mkdir -p "$root"/{lib,lib64,usr/lib,app,opt}
-    jlink --add-modules java.se,jdk.unsupported,jdk.crypto.ec --strip-java-debug-attributes --no-man-pages --no-header-files --output "$java"
+    jlink --add-modules java.se,jdk.unsupported,jdk.crypto.ec,jdk.jfr --strip-java-debug-attributes --no-man-pages --no-header-files --output "$java"
     # Its own classes, loaded and verified once and for all: a start is half a second shorter.
     "$java/bin/java" -Xshare:dump >/dev/null
     # What draws and prints needs libraries of the desktop, and nothing here draws.

@@ -1,6 +1,7 @@
-//! Insert to Job created, one at a time, beside a bare POST of the same Job in the same run.
+//! Commit to Job created, one at a time, beside a bare POST of the same Job in the same run.
 //!
-//! "Created" is the moment at which the API server had answered the POST, by its audit log; the clocks are one machine's.
+//! The commit is the moment at which the client has its acknowledgement, "created" the one at which the API server had answered
+//! the POST, by its audit log; the clocks are one machine's. The enqueue itself, with the flush of its commit, is a side of its own.
 
 use std::time::{Duration, Instant};
 
@@ -33,22 +34,25 @@ pub(crate) async fn jobs(server: &Server, settings: &Settings) -> Result<Report,
     let jobs: Api<Job> = Api::namespaced(client(&cluster).await?, &namespace.name);
 
     let mut sides = [
-        "insert to Job created, p50",
+        "commit to Job created, p50",
         "bare POST of the Job, p50",
-        "insert to Job created, p99",
+        "commit to Job created, p99",
         "bare POST of the Job, p99",
+        "the enqueue itself, to its acknowledgement, p50",
     ]
     .map(|name| Side::new(name, "ms"));
     // The first turn warms connections and caches of both sides.
     for round in 0..=settings.rounds {
-        let (mut inserts, mut posts) = (vec![], vec![]);
+        let (mut enqueues, mut creates, mut posts) = (vec![], vec![], vec![]);
         for number in 0..JOBS {
-            let (inserted, job) = insert(&world, &cluster, &jobs, &namespace.name).await?;
-            inserts.push(inserted.as_secs_f64() * 1e3);
+            let (enqueued, created, job) = insert(&world, &cluster, &jobs, &namespace.name).await?;
+            enqueues.push(enqueued.as_secs_f64() * 1e3);
+            creates.push(created.as_secs_f64() * 1e3);
             posts.push(post(&jobs, &job, round * JOBS + number).await?.as_secs_f64() * 1e3);
         }
         if round > 0 {
-            let figures = [(&inserts, 0.5), (&posts, 0.5), (&inserts, 0.99), (&posts, 0.99)];
+            let figures =
+                [(&creates, 0.5), (&posts, 0.5), (&creates, 0.99), (&posts, 0.99), (&enqueues, 0.5)];
             for (side, (times, part)) in sides.iter_mut().zip(figures) {
                 side.rounds.push(quantile(times, part));
             }
@@ -63,21 +67,23 @@ pub(crate) async fn jobs(server: &Server, settings: &Settings) -> Result<Report,
     Ok(report)
 }
 
-/// One enqueue, until its Job is created. Returns the time, and the Job as the server has it.
+/// One enqueue, until its Job is created. Returns the time to its acknowledgement, that from there on, and the Job as the
+/// server has it.
 async fn insert(
     world: &World,
     cluster: &Cluster,
     jobs: &Api<Job>,
     namespace: &str,
-) -> Result<(Duration, Job), Failed> {
+) -> Result<(Duration, Duration, Job), Failed> {
     let audit = Audit::begin(cluster)?;
-    let started = Timestamp::now();
+    let started = Instant::now();
     world.client.execute("SELECT pgbatch.enqueue('bench', '{\"n\": 1}')", &[]).await?;
+    let (enqueued, committed) = (started.elapsed(), Timestamp::now());
     // Nobody asks anything meanwhile: the answer says when it was.
     tokio::time::sleep(REST).await;
     let created = audit.until_created(namespace, 1).await;
     let (name, at) = created.into_iter().next().ok_or("no Job was created")?;
-    Ok((at.duration_since(started).try_into()?, jobs.get(&name).await?))
+    Ok((enqueued, at.duration_since(committed).try_into()?, jobs.get(&name).await?))
 }
 
 /// The same Job under another name, posted with nothing around it.

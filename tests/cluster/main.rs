@@ -12,6 +12,7 @@ mod logs;
 mod on_cluster;
 mod silence;
 mod spring;
+mod spring_partitions;
 mod waiting;
 
 use std::collections::BTreeSet;

@@ -13,14 +13,14 @@ use crate::on_cluster::OnCluster;
 use crate::{LONG, Tested};
 
 /// Several Java processes share two cores.
-const JAVA_SOON: Duration = Duration::from_secs(300);
+pub(crate) const JAVA_SOON: Duration = Duration::from_secs(300);
 
-fn example(file: &str) -> std::io::Result<String> {
+pub(crate) fn example(file: &str) -> std::io::Result<String> {
     std::fs::read_to_string(repository().join("deploy/examples/spring-batch").join(file))
 }
 
 /// The container's env: where the database is, and `more`.
-fn container_env(on: &OnCluster, more: Value) -> Value {
+pub(crate) fn container_env(on: &OnCluster, more: Value) -> Value {
     let mut env = on.world.pod_database_env(&on.cluster);
     if let (Some(env), Value::Array(more)) = (env.as_array_mut(), more) {
         env.extend(more);
@@ -46,7 +46,7 @@ async fn set_up(on: &OnCluster, folder: &str, more: Value) -> Tested {
     Ok(on.world.client.batch_execute(&queue).await?)
 }
 
-async fn number(on: &OnCluster, sql: &str) -> i64 {
+pub(crate) async fn number(on: &OnCluster, sql: &str) -> i64 {
     on.world.client.query_one(sql, &[]).await.map_or(-1, |row| row.get(0))
 }
 
