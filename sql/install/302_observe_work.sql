@@ -1,12 +1,12 @@
 -- What observe() tells of the work of a queue: the heads only, in the order of claiming.
 
 -- pgbatch.observe_batches: batches as FreshBatches: see dispatcher/core/src/snapshot.rs.
-CREATE FUNCTION pgbatch.observe_batches(ids bigint[]) RETURNS jsonb
+CREATE FUNCTION pgbatch.observe_batches(ids bigint[]) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN (
-        SELECT coalesce(jsonb_agg(jsonb_build_object(
+        SELECT coalesce(json_agg(json_build_object(
                 'batch', b.id, 'priority', b.priority, 'key', b.key, 'items', b.items,
                 'next_item', CASE WHEN b.state = 'pending' THEN 1 ELSE coalesce((
                     SELECT r.last_item FROM pgbatch.run r WHERE r.batch_id = b.id AND r.attempt = 1
@@ -63,7 +63,7 @@ $$;
 -- and none of a key that is full. Else a tenant's long backlog would hide the others behind it.
 --
 -- It jumps from key to key by the index, so it costs some microseconds a key that has work, not an item.
-CREATE FUNCTION pgbatch.observe_fresh_by_key(queue text, at_most int, max_per_key int) RETURNS jsonb
+CREATE FUNCTION pgbatch.observe_fresh_by_key(queue text, at_most int, max_per_key int) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
@@ -100,12 +100,12 @@ END
 $$;
 
 -- pgbatch.observe_retry: one of them, as a Retry: see dispatcher/core/src/snapshot.rs.
-CREATE FUNCTION pgbatch.observe_retry(t pgbatch.retry) RETURNS jsonb
+CREATE FUNCTION pgbatch.observe_retry(t pgbatch.retry) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN (
-        SELECT jsonb_build_object(
+        SELECT json_build_object(
             'batch', t.batch_id, 'priority', b.priority, 'key', b.key,
             'first_item', t.first_item, 'last_item', t.last_item, 'attempt', t.attempt, 'due_at', t.due_at)
         FROM pgbatch.batch b WHERE b.id = t.batch_id);
@@ -115,12 +115,12 @@ $$;
 -- pgbatch.observe_retries: the first retries of a queue that are due, and the next one, by due time.
 --
 -- Parameters:  start  none is due before it
-CREATE FUNCTION pgbatch.observe_retries(queue text, at_most int, start timestamptz) RETURNS jsonb
+CREATE FUNCTION pgbatch.observe_retries(queue text, at_most int, start timestamptz) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN (
-        SELECT coalesce(jsonb_agg(pgbatch.observe_retry(t) ORDER BY t.due_at, t.batch_id, t.first_item), '[]')
+        SELECT coalesce(json_agg(pgbatch.observe_retry(t) ORDER BY t.due_at, t.batch_id, t.first_item), '[]')
         FROM (
             (SELECT t.* FROM pgbatch.retry t
              WHERE t.queue = observe_retries.queue AND t.due_at >= observe_retries.start
@@ -135,7 +135,7 @@ END
 $$;
 
 -- pgbatch.observe_retries_by_key: the same for a queue with max_per_key: no more of one key than may have a run.
-CREATE FUNCTION pgbatch.observe_retries_by_key(queue text, at_most int, max_per_key int) RETURNS jsonb
+CREATE FUNCTION pgbatch.observe_retries_by_key(queue text, at_most int, max_per_key int) RETURNS json
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
@@ -160,7 +160,7 @@ BEGIN
              WHERE t.queue = observe_retries_by_key.queue AND t.key IS NULL AND t.due_at IS NOT NULL
              ORDER BY t.due_at LIMIT at_most)
         )
-        SELECT coalesce(jsonb_agg(pgbatch.observe_retry(h.retry)
+        SELECT coalesce(json_agg(pgbatch.observe_retry(h.retry)
             ORDER BY (h.retry).due_at, (h.retry).batch_id, (h.retry).first_item), '[]')
         FROM (SELECT h.retry FROM head h ORDER BY (h.retry).due_at LIMIT at_most) h);
 END

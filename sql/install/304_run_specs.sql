@@ -2,12 +2,12 @@
 --
 -- Parameters:  run_ids  which runs
 -- Returns:     a RunSpec each, in that order; those that have ended are left out
-CREATE FUNCTION pgbatch.read_run_specs(run_ids bigint[]) RETURNS SETOF jsonb
+CREATE FUNCTION pgbatch.read_run_specs(run_ids bigint[]) RETURNS SETOF json
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-        SELECT jsonb_build_object(
+        SELECT json_build_object(
             'run', r.id,
             'queue', r.queue,
             'batch', r.batch_id,
@@ -17,7 +17,7 @@ BEGIN
             'attempt', r.attempt,
             'token', r.token,
             'items', (
-                SELECT jsonb_agg(i.item ORDER BY i.item_no) FROM pgbatch.stored_item i
+                SELECT json_agg(i.item ORDER BY i.item_no) FROM pgbatch.stored_item i
                 WHERE i.batch_id = r.batch_id AND i.item_no BETWEEN r.first_item AND r.last_item),
             'job_template', q.job_template,
             'items_per_run', q.items_per_run)
@@ -34,7 +34,7 @@ $$;
 --
 -- Parameters:  run_ids  which runs; those that have ended are left out
 -- Returns:     their RunSpecs
-CREATE FUNCTION pgbatch.run_specs(run_ids bigint[]) RETURNS SETOF jsonb
+CREATE FUNCTION pgbatch.run_specs(run_ids bigint[]) RETURNS SETOF json
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN

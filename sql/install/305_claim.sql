@@ -8,7 +8,7 @@
 -- Errors:      55000 if another dispatcher leads
 -- Locks:       the batches' rows, in the order of their ids
 -- Writes:      run, batch, retry
-CREATE FUNCTION pgbatch.claim(epoch bigint, claims jsonb) RETURNS SETOF jsonb
+CREATE FUNCTION pgbatch.claim(epoch bigint, claims jsonb) RETURNS SETOF json
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
