@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use e2e::postgres::{Database, Options, SUPERUSER, Server};
 use tokio::sync::watch;
-use tokio_postgres::{Client, Error, NoTls};
+use tokio_postgres::{Client, Error};
 
-use crate::support::{Tested, enqueue, refused, sleep, until_waiting, value, with_queue};
+use crate::support::{Tested, cancel, enqueue, refused, sleep, until_waiting, value, with_queue};
 
 const SEQ: &str = "SELECT pgbatch.doorbell_seq()";
 
@@ -116,10 +116,10 @@ async fn a_sleeper_can_be_cancelled_and_terminated_and_has_a_time_limit() -> Tes
     assert_eq!(error.code().code(), "57014");
     drop(hurried);
 
-    let cancel = sleeper.cancel_token();
+    let pid: i32 = value(&sleeper, "SELECT pg_backend_pid()").await?;
     let sleeping = sleep(sleeper, now);
     until_waiting(&client, "Extension").await;
-    cancel.cancel_query(NoTls).await?;
+    cancel(&client, pid).await?;
     let (cancelled, sleeper) = sleeping.await?;
     assert_eq!(refused(cancelled)?.code().code(), "57014");
 

@@ -3,10 +3,10 @@
 use e2e::postgres::SUPERUSER;
 use pgbatch_core::state::RunState::Succeeded;
 use serde_json::Value;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use crate::support::{
-    Tested, batch, claim_one, enqueue, finish, outcome, refused, until_waiting, value, with_queue,
+    Tested, batch, cancel, claim_one, enqueue, finish, outcome, refused, until_waiting, value, with_queue,
 };
 
 async fn try_lead(client: &Client) -> Tested<Option<Value>> {
@@ -179,11 +179,11 @@ async fn a_standby_can_be_cancelled() -> Tested {
     let (database, client) = with_queue("").await?;
     let (leader, standby) = (database.connect().await?, database.connect().await?);
     epoch(&leader).await?;
-    let cancel = standby.cancel_token();
+    let pid: i32 = value(&standby, "SELECT pg_backend_pid()").await?;
     let waiting =
         tokio::spawn(async move { (standby.batch_execute("CALL pgbatch.await_lead()").await, standby) });
     until_waiting(&client, "Lock").await;
-    cancel.cancel_query(NoTls).await?;
+    cancel(&client, pid).await?;
     let (cancelled, standby) = waiting.await?;
     assert_eq!(refused(cancelled)?.code().code(), "57014");
     assert_eq!(try_lead(&standby).await?, None, "the connection goes on");

@@ -148,6 +148,13 @@ pub(crate) async fn wait_longer_for_locks(client: &Client) -> Tested {
     Ok(())
 }
 
+/// Cancels what a session runs, once. A client's own request to cancel reaches the session as two signals, and on a busy machine the
+/// second one cancels the next statement.
+pub(crate) async fn cancel(client: &Client, pid: i32) -> Tested {
+    client.execute("SELECT pg_cancel_backend($1)", &[&pid]).await?;
+    Ok(())
+}
+
 /// A connection that sleeps on the doorbell; it comes back with what became of the call.
 pub(crate) fn sleep(sleeper: Client, seq: i64) -> JoinHandle<(Result<u64, tokio_postgres::Error>, Client)> {
     tokio::spawn(async move { (sleeper.execute("CALL pgbatch.wait($1)", &[&seq]).await, sleeper) })

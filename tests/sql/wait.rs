@@ -4,7 +4,7 @@ use e2e::postgres::{Options, Server};
 use pgbatch_core::state::RunState::Succeeded;
 
 use crate::support::{
-    Tested, claim_one, enqueue, finish, observe, outcome, refused, until_waiting, value, with_queue,
+    Tested, cancel, claim_one, enqueue, finish, observe, outcome, refused, until_waiting, value, with_queue,
 };
 
 #[tokio::test]
@@ -83,13 +83,13 @@ async fn a_waiter_can_be_cancelled() -> Tested {
     let (database, client) = with_queue("").await?;
     let id = enqueue(&client, 1, "").await?;
     let waiter = database.connect().await?;
-    let cancel = waiter.cancel_token();
+    let pid: i32 = value(&waiter, "SELECT pg_backend_pid()").await?;
     let waiting = tokio::spawn(async move {
         let first = waiter.query_one("SELECT pgbatch.wait_batch($1)", &[&id]).await;
         (first, waiter)
     });
     until_waiting(&client, "Extension").await;
-    cancel.cancel_query(tokio_postgres::NoTls).await?;
+    cancel(&client, pid).await?;
     let (first, waiter) = waiting.await?;
     let error = refused(first)?;
     assert_eq!((error.code().code(), error.detail()), ("57014", None));
