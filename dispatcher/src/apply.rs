@@ -1,6 +1,6 @@
 //! Carries out a plan, in its order, and records what came of it. Decides nothing.
 
-use pgbatch_core::plan::{Claim, End, Plan};
+use pgbatch_core::plan::{Claim, End, Permit, Plan};
 use pgbatch_core::retry::delay_ms;
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{LiveRun, RunId, Snapshot};
@@ -88,6 +88,21 @@ async fn remove_ended(
 
 async fn claim(claims: &[Claim], store: &impl Store, executor: &impl Executor) -> Result<(), StoreError> {
     for spec in store.claim(claims).await? {
+        start(spec, executor);
+    }
+    Ok(())
+}
+
+/// Starts what has come since the last look, as far as `permits` go.
+///
+/// # Errors
+/// The session with PostgreSQL broke; what was claimed is seen by the next look.
+pub(crate) async fn claim_next(
+    permits: &[Permit],
+    store: &impl Store,
+    executor: &impl Executor,
+) -> Result<(), StoreError> {
+    for spec in store.claim_next(permits).await? {
         start(spec, executor);
     }
     Ok(())

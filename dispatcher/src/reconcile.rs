@@ -9,6 +9,9 @@
 //! Events only wake it; each pass reads the world anew. So an event that is lost costs time and never an item, and
 //! a dispatcher that starts (again) needs nothing but one pass.
 //!
+//! Where a queue had nothing waiting, a commit's work is claimed before the look ([`permits`]): its Job is under way a look
+//! earlier.
+//!
 //! PostgreSQL is not asked when only the executor has news that change nothing: whatever changes there rings, so the last
 //! look still holds, and a plan made of it says whether there is anything to do. Most of what a Job goes through is such news.
 
@@ -16,13 +19,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pgbatch_core::plan::{Plan, plan};
+use pgbatch_core::plan::{Plan, permits, plan};
 use pgbatch_core::snapshot::{ExecutorView, JobPhase, Snapshot, StoreView};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
-use crate::apply::{apply, forget_recorded};
+use crate::apply::{apply, claim_next, forget_recorded};
 use crate::clock;
 use crate::config::Config;
 use crate::executor::{Executor, ExecutorError, Executors};
@@ -155,7 +158,14 @@ async fn lead(
                 // In this order, so that a simulation replays; each that is ready leads to a whole pass anyway.
                 biased;
                 () = store.closed() => return Ok(()),
-                () = store.rung() => debug!("woken by a commit"),
+                () = store.rung() => {
+                    debug!("woken by a commit");
+                    let permits = look.as_ref().map(|look| permits(&look.seen)).unwrap_or_default();
+                    if !permits.is_empty() {
+                        health.working();
+                        claim_next(&permits, store, executor).await?;
+                    }
+                }
                 () = executor.changed() => {
                     if look.as_mut().is_some_and(|look| look.still_holds(executor.view(), &mut last_told)) {
                         next = look.as_ref().and_then(|look| look.next);

@@ -26,6 +26,29 @@ BEGIN
 END
 $$;
 
+-- pgbatch.unseen_fresh: the fresh batches that the last look could not see.
+--
+-- Parameters:  seen  what the session has seen
+CREATE FUNCTION pgbatch.unseen_fresh(seen jsonb) RETURNS SETOF pgbatch.batch
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY
+        SELECT b.*
+        FROM (
+            -- OFFSET: with the conditions below in here, the index of what can be claimed would do as well, read from its
+            -- beginning. "> 0": see batch_ready.
+            SELECT b.* FROM pgbatch.batch b
+            WHERE b.has_fresh AND b.ready_xact > '0'::xid8 AND b.ready_xact >= (seen ->> 'until')::xid8
+            UNION ALL
+            SELECT b.* FROM unnest((seen ->> 'open')::xid8[]) o (xact)
+            CROSS JOIN LATERAL (
+                SELECT b.* FROM pgbatch.batch b
+                WHERE b.has_fresh AND b.ready_xact > '0'::xid8 AND b.ready_xact = o.xact OFFSET 0) b
+            OFFSET 0) b
+        WHERE b.cancel_requested_at IS NULL AND b.state IN ('pending', 'running');
+END
+$$;
+
 -- pgbatch.fresh_levels: where the fresh batches of each level begin, at the earliest. A level is a queue and a priority.
 --
 -- Parameters:  seen  what the session has seen; NULL: each level is found by the index
@@ -40,19 +63,7 @@ BEGIN
                   FROM jsonb_each(seen -> 'fresh') q CROSS JOIN LATERAL jsonb_each_text(q.value) p
                   UNION ALL
                   -- What the last look could not see.
-                  SELECT b.queue, b.priority, b.id
-                  FROM (
-                      -- OFFSET: with the conditions below in here, the index of what can be claimed would do as well, read from its
-                      -- beginning. "> 0": see batch_ready.
-                      SELECT b.* FROM pgbatch.batch b
-                      WHERE b.has_fresh AND b.ready_xact > '0'::xid8 AND b.ready_xact >= (seen ->> 'until')::xid8
-                      UNION ALL
-                      SELECT b.* FROM unnest((seen ->> 'open')::xid8[]) o (xact)
-                      CROSS JOIN LATERAL (
-                          SELECT b.* FROM pgbatch.batch b
-                          WHERE b.has_fresh AND b.ready_xact > '0'::xid8 AND b.ready_xact = o.xact OFFSET 0) b
-                      OFFSET 0) b
-                  WHERE b.cancel_requested_at IS NULL AND b.state IN ('pending', 'running')) l
+                  SELECT b.queue, b.priority, b.id FROM pgbatch.unseen_fresh(seen) b) l
             GROUP BY l.queue, l.priority;
         RETURN;
     END IF;

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use e2e::postgres::Database;
 use e2e::wait::until;
-use pgbatch_core::plan::Claim;
+use pgbatch_core::plan::{Claim, permits};
 use pgbatch_core::run::{Outcome, RunSpec};
-use pgbatch_core::snapshot::StoreView;
+use pgbatch_core::snapshot::{ExecutorView, Snapshot, StoreView};
 use pgbatch_core::state::RunState;
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -44,6 +44,7 @@ pub(crate) struct Session {
     epoch: i64,
     observe: Statement,
     claim: Statement,
+    claim_next: Statement,
     finish: Statement,
 }
 
@@ -57,15 +58,29 @@ impl Session {
         })
         .await;
         let epoch = lead["epoch"].as_i64().ok_or("the lead has no epoch")?;
-        let observe = client.prepare("SELECT pgbatch.observe($1)").await?;
+        let observe = client.prepare("SELECT pgbatch.observe($1, $2)").await?;
         let claim = client.prepare("SELECT pgbatch.claim($1, $2)").await?;
+        let claim_next = client.prepare("SELECT pgbatch.claim_next($1, $2)").await?;
         let finish = client.prepare("SELECT pgbatch.finish_runs($1, $2)").await?;
-        Ok(Self { client, epoch, observe, claim, finish })
+        Ok(Self { client, epoch, observe, claim, claim_next, finish })
     }
 
+    /// Like a dispatcher that has an ended Job of the queue to keep.
     pub(crate) async fn look(&self) -> Result<StoreView, Failed> {
-        let row = self.client.query_one(&self.observe, &[&self.epoch]).await?;
+        let row = self.client.query_one(&self.observe, &[&self.epoch, &[QUEUE].as_slice()]).await?;
         Ok(serde_json::from_value(row.get(0))?)
+    }
+
+    /// What has come since that look.
+    async fn claim_next(&self, view: StoreView) -> Result<Vec<RunSpec>, Failed> {
+        let (local_now, executor) = (view.now, ExecutorView { synced: true, ..ExecutorView::default() });
+        let permits = permits(&Snapshot { store: view, executor, local_now });
+        if permits.is_empty() {
+            return Ok(vec![]);
+        }
+        let permits = serde_json::to_value(permits)?;
+        let rows = self.client.query(&self.claim_next, &[&self.epoch, &permits]).await?;
+        rows.iter().map(|row| Ok(serde_json::from_value(row.get(0))?)).collect()
     }
 
     /// Fresh items of a queue that a look told of: so many runs at most, one for each batch.
@@ -150,9 +165,11 @@ impl Claimer {
         let session = Session::lead(database).await?;
         let (on_claim, on_finish) = (claimed.clone(), finished.clone());
         let turns = tokio::spawn(async move {
+            let mut last = None;
             loop {
-                if let Err(error) = turn(&session, &on_claim, &on_finish).await {
-                    return error;
+                match turn(&session, last, &on_claim, &on_finish).await {
+                    Ok(view) => last = Some(view),
+                    Err(error) => return error.to_string(),
                 }
                 rung.notified().await;
             }
@@ -195,20 +212,32 @@ async fn ring_on_commit(client: &Client, rung: &Notify) -> Result<Infallible, to
     }
 }
 
-/// Looks until nothing is left.
-async fn turn(session: &Session, claimed: &Moments, finished: &Moments) -> Result<(), String> {
-    let step = async || -> Result<bool, Failed> {
-        let view = session.look().await?;
-        let runs = session.claim(&view, QUEUE, usize::MAX).await?;
-        if runs.is_empty() {
-            return Ok(false);
-        }
+/// What has come since the last look, and then looks until nothing is left. Returns the last one.
+async fn turn(
+    session: &Session,
+    last: Option<StoreView>,
+    claimed: &Moments,
+    finished: &Moments,
+) -> Result<StoreView, Failed> {
+    let end = async |runs: Vec<RunSpec>| -> Result<(), Failed> {
         let batches: Vec<i64> = runs.iter().map(|run| run.batch).collect();
         note(claimed, &batches);
         session.finish(&runs).await?;
         note(finished, &batches);
-        Ok(true)
+        Ok(())
     };
-    while step().await.map_err(|error| error.to_string())? {}
-    Ok(())
+    if let Some(view) = last {
+        let runs = session.claim_next(view).await?;
+        if !runs.is_empty() {
+            end(runs).await?;
+        }
+    }
+    loop {
+        let view = session.look().await?;
+        let runs = session.claim(&view, QUEUE, usize::MAX).await?;
+        if runs.is_empty() {
+            return Ok(view);
+        }
+        end(runs).await?;
+    }
 }

@@ -3,6 +3,7 @@
 mod bad_input;
 mod cancel;
 mod claim;
+mod claim_next;
 mod complete_items;
 mod cost;
 mod count_input;

@@ -97,6 +97,7 @@ pub(crate) const CALLS: &[Call] = &[
     nothing("await_lead", "dispatch", "SET LOCAL lock_timeout = '1ms'; CALL pgbatch.await_lead()", "*"),
     nothing("wait", "dispatch", "CALL pgbatch.wait(0, 1)", ""),
     nothing("claim", "dispatch", "SELECT pgbatch.claim(1, '[]')", ""),
+    nothing("claim_next", "dispatch", "SELECT pgbatch.claim_next(1, '[]')", ""),
     nothing("doorbell_seq", "dispatch", "SELECT pgbatch.doorbell_seq()", ""),
     nothing("finish_runs", "dispatch", "SELECT pgbatch.finish_runs(1, '[]')", ""),
     nothing("kafka_items", "dispatch", "SELECT pgbatch.kafka_items(1, 'k-<queue>')", ""),

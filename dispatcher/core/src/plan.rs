@@ -6,12 +6,15 @@
 mod claims;
 mod history;
 mod live;
+mod permits;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::snapshot::{BatchId, Ending, JobPhase, RunId, Snapshot, Waiting};
 use crate::state::RunState;
+
+pub use permits::{Permit, permits};
 
 /// One pass over [`Plan::claims`] takes no more than this, so that the first Jobs of a large batch start while the
 /// rest is still being claimed; the loop comes back at once.

@@ -12,7 +12,7 @@ mod settings;
 pub(crate) mod silence;
 mod tls;
 
-use pgbatch_core::plan::{Claim, Note, Started};
+use pgbatch_core::plan::{Claim, Note, Permit, Started};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{RunId, StoreView};
 
@@ -29,9 +29,10 @@ pub use session::{ClosedBatch, PostgresSession, StoreError};
 
 /// All routines of the schema `pgbatch` that a dispatcher calls: what `pgbatch.grant_dispatcher()` grants. A test of the SQL
 /// compares the two.
-pub(crate) const FUNCTIONS: [&str; 18] = [
+pub(crate) const FUNCTIONS: [&str; 19] = [
     "await_lead",
     "claim",
+    "claim_next",
     "contract_version",
     "doorbell_seq",
     "finish_runs",
@@ -92,6 +93,13 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// The session broke.
     fn claim(&self, claims: &[Claim]) -> impl Future<Output = Result<Vec<RunSpec>, StoreError>> + Send;
+
+    /// Claims what has come since the last [`Store::observe`], as far as these permits go.
+    ///
+    /// # Errors
+    /// The session broke.
+    fn claim_next(&self, permits: &[Permit])
+    -> impl Future<Output = Result<Vec<RunSpec>, StoreError>> + Send;
 
     /// What the Jobs of these live runs need: for runs that were claimed and never started.
     ///

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgbatch_core::plan::{Claim, Note, Started};
+use pgbatch_core::plan::{Claim, Note, Permit, Started};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{RunId, StoreView};
 use pgbatch_core::state::BatchState;
@@ -117,6 +117,7 @@ pub struct PostgresSession {
 struct Calls {
     observe: Statement,
     claim: Statement,
+    claim_next: Statement,
     run_specs: Statement,
     over_runs: Statement,
     start_runs: Statement,
@@ -158,6 +159,7 @@ impl Database for DatabaseUrl {
         let calls = Calls {
             observe: prepare("SELECT pgbatch.observe($1, $2)").await?,
             claim: prepare("SELECT pgbatch.claim($1, $2)").await?,
+            claim_next: prepare("SELECT pgbatch.claim_next($1, $2)").await?,
             run_specs: prepare("SELECT pgbatch.run_specs($1)").await?,
             over_runs: prepare("SELECT pgbatch.over_runs($1, $2)").await?,
             start_runs: prepare("SELECT pgbatch.start_runs($1, $2)").await?,
@@ -207,6 +209,10 @@ impl Store for PostgresSession {
 
     async fn claim(&self, claims: &[Claim]) -> Result<Vec<RunSpec>, StoreError> {
         self.rows("claim", &self.calls.claim, &[&self.epoch, &Json(claims)]).await
+    }
+
+    async fn claim_next(&self, permits: &[Permit]) -> Result<Vec<RunSpec>, StoreError> {
+        self.rows("claim_next", &self.calls.claim_next, &[&self.epoch, &Json(permits)]).await
     }
 
     async fn run_specs(&self, runs: &[RunId]) -> Result<Vec<RunSpec>, StoreError> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use pgbatch_core::plan::{Claim, Note, Started};
+use pgbatch_core::plan::{Claim, Note, Permit, Started};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{RunId, StoreView};
 use pgbatch_dispatcher::store::{
@@ -238,6 +238,11 @@ impl Store for SimulatedSession {
     async fn claim(&self, claims: &[Claim]) -> Result<Vec<RunSpec>, StoreError> {
         let claims = claims.to_vec();
         self.call("claim", move |tables, epoch| tables.claim(epoch, &claims)).await
+    }
+
+    async fn claim_next(&self, permits: &[Permit]) -> Result<Vec<RunSpec>, StoreError> {
+        let permits = permits.to_vec();
+        self.call("claim_next", move |tables, epoch| tables.claim_next(epoch, &permits)).await
     }
 
     async fn run_specs(&self, runs: &[RunId]) -> Result<Vec<RunSpec>, StoreError> {

@@ -460,3 +460,47 @@ fn a_namespace_that_cannot_be_read_holds_its_own_queues_only() {
     assert_eq!((got.claims.len(), got.held.len()), (1, 1));
     assert_eq!(got.ends.iter().map(|e| e.run).collect::<Vec<_>>(), [2], "what is missing there may be there");
 }
+
+fn permitted(seen: &Snapshot) -> Vec<(String, u32)> {
+    permits(seen).into_iter().map(|p| (p.queue, p.runs)).collect()
+}
+
+#[test]
+fn an_idle_queue_may_start_what_it_has_room_for_before_the_next_look() {
+    let running = || (vec![live(7, RunState::Running)], vec![job(7, JobPhase::Running)]);
+    let (runs, jobs) = running();
+    assert_eq!(permitted(&world(Queue { max_parallel: 3, ..queue() }, runs, jobs)), [("claps".into(), 2)]);
+    let (runs, jobs) = running();
+    assert_eq!(permitted(&world(Queue { max_parallel: 1, ..queue() }, runs, jobs)), []);
+    assert_eq!(
+        permitted(&world(Queue { max_parallel: 10_000, ..queue() }, vec![], vec![])),
+        [("claps".into(), 256)]
+    );
+}
+
+#[test]
+fn what_only_a_look_can_judge_has_no_permit() {
+    let limit = Some(Limit { name: "both".into(), max_parallel: 9, live: 0 });
+    for q in [
+        Queue { paused: true, ..queue() },
+        Queue { limit, ..queue() },
+        Queue { max_per_key: Some(1), ..queue() },
+        Queue { max_starts: Some(1), ..queue() },
+        Queue { fresh: vec![fresh(1, 1, 2)], ..queue() },
+        Queue { retries: vec![retry(1, 1, 2, after_s(30))], ..queue() },
+    ] {
+        assert_eq!(permitted(&world(q.clone(), vec![], vec![])), [], "{q:?}");
+    }
+    let mut unheard = world(queue(), vec![], vec![]);
+    unheard.executor.unheard.insert("own".into());
+    assert_eq!(permitted(&unheard), []);
+}
+
+#[test]
+fn permits_share_the_jobs_that_may_be_created_by_priority() {
+    let jobs = (1..=200).map(|run| job(run, JobPhase::Creating)).collect();
+    let mut w = world(Queue { max_parallel: 200, ..queue() }, vec![], jobs);
+    w.store.queues.push(Queue { name: "urgent".into(), priority: 1, max_parallel: 100, ..queue() });
+    w.store.queues.push(Queue { name: "zebra".into(), max_parallel: 100, ..queue() });
+    assert_eq!(permitted(&w), [("urgent".into(), 100), ("claps".into(), 156)]);
+}

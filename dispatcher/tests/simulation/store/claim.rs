@@ -1,12 +1,14 @@
-//! `pgbatch.claim`, `run_specs`, `start_runs`, `note_runs`.
+//! `pgbatch.claim`, `claim_next`, `run_specs`, `start_runs`, `note_runs`.
+
+use std::cmp::Reverse;
 
 use pgbatch_core::item::Item;
-use pgbatch_core::plan::{Claim, Note, Started};
+use pgbatch_core::plan::{Claim, Note, Permit, Started};
 use pgbatch_core::run::RunSpec;
 use pgbatch_core::snapshot::RunId;
 use pgbatch_core::state::{BatchState, RunState};
 
-use super::{BatchRow, Change, Refused, RetryRow, RunRow, Tables};
+use super::{BatchRow, Change, QueueRow, Refused, RetryRow, RunRow, Tables};
 
 impl Tables {
     /// `pgbatch.claim`.
@@ -26,6 +28,46 @@ impl Tables {
             }
         }
         Ok(specs)
+    }
+
+    /// `pgbatch.claim_next`.
+    pub(crate) fn claim_next(&mut self, epoch: i64, permits: &[Permit]) -> Result<Vec<RunSpec>, Refused> {
+        self.check_epoch(epoch)?;
+        let mut specs = Vec::new();
+        if self.looked != Some((epoch, self.next_run)) {
+            return Ok(specs);
+        }
+        for permit in permits {
+            for claim in self.next_claims(permit) {
+                if let Some(run) = self.claim_fresh(&claim) {
+                    self.changes.push(Change::Claimed { run, epoch });
+                    specs.extend(self.run_spec(run));
+                }
+            }
+        }
+        Ok(specs)
+    }
+
+    fn next_claims(&self, permit: &Permit) -> Vec<Claim> {
+        let is_as_it_was = |q: &&QueueRow| {
+            let is_plain = q.limit.is_none() && q.max_per_key.is_none() && q.max_starts.is_none();
+            !q.paused && is_plain && q.max_parallel == permit.max_parallel && q.namespace == permit.namespace
+        };
+        let Some(queue) = self.queues.get(&permit.queue).filter(is_as_it_was) else { return Vec::new() };
+        let is_next = |b: &&BatchRow| {
+            let is_there = b.queue == queue.name && b.state == BatchState::Pending && b.has_fresh;
+            is_there && !b.cancel && !self.locked_batches.contains(&b.id)
+        };
+        let mut batches: Vec<&BatchRow> = self.batches.values().filter(is_next).collect();
+        batches.sort_by_key(|b| (Reverse(b.priority), b.id));
+        let step = queue.items_per_run.max(1);
+        let claims = batches.into_iter().flat_map(|b| {
+            (1..=b.items).step_by(step as usize).map(move |first_item| {
+                let last_item = first_item.saturating_add(step - 1).min(b.items);
+                Claim { batch: b.id, first_item, last_item, attempt: 1 }
+            })
+        });
+        claims.take(permit.runs as usize).collect()
     }
 
     fn is_claimable(&self, claim: &Claim) -> bool {

@@ -36,6 +36,8 @@ pub(crate) struct Tables {
     pub(crate) ring: bool,
     next_batch: BatchId,
     next_run: RunId,
+    /// The epoch of the last look, and the next run's number then: the setting `pgbatch.seen`.
+    looked: Option<(i64, RunId)>,
 }
 
 /// What a transaction did.
@@ -173,6 +175,7 @@ impl Tables {
             ring: false,
             next_batch: 1,
             next_run: 1,
+            looked: None,
         }
     }
 

@@ -17,6 +17,7 @@ impl Tables {
     /// `pgbatch.observe`.
     pub(crate) fn observe(&mut self, epoch: i64, also: &[String]) -> Result<StoreView, Refused> {
         self.check_epoch(epoch)?;
+        self.looked = Some((epoch, self.next_run));
         let left = self.advance();
         let again_at = left.then(|| self.now + SignedDuration::from_secs(1));
         let waiting = self.batches.values().filter(|b| b.state == BatchState::Waiting);
