@@ -18,6 +18,15 @@ lint --values every-option.yaml
 render --set database.existingSecret=db
 render --values every-option.yaml
 render --values every-option.yaml --set migrate.hook=false
+# What needs the Prometheus operator comes when it is asked for only, and then with the job of the release in each selector.
+metrics() { "$helm" template release pgbatch --namespace batches "$@" | grep -cE "$pattern" || true; }
+pattern='^kind: (PodMonitor|PrometheusRule)$|^  pgbatch.json: '
+[ "$(metrics --set database.existingSecret=db)" = 0 ]
+[ "$(metrics --values every-option.yaml)" = 3 ]
+pattern='job=~".+"'
+[ "$(metrics --set database.existingSecret=db --set metrics.rules.enabled=true)" = 0 ]
+pattern='pgbatch_leader\{job="batches/release-pgbatch"\}'
+[ "$(metrics --set database.existingSecret=db --set metrics.rules.enabled=true)" = 1 ]
 refuse
 refuse --set database.existingSecret=db --set replica=2
 refuse --set database.existingSecret=db --set replicas=3
@@ -25,3 +34,5 @@ refuse --set database.existingSecret=db --set database.ca.secret=a --set databas
 refuse --set database.existingSecret=db --set 'namespaces={Upper}'
 refuse --set database.existingSecret=db --set migrate.enabled=true
 refuse --set database.existingSecret=db --set migrate.wait=soon
+refuse --set database.existingSecret=db --set metrics.enabled=true
+refuse --set database.existingSecret=db --set metrics.podMonitor.interval=often
