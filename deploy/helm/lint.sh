@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Lints the chart, with its defaults and with every option, and tries that bad values are refused.
+# Lints the chart, with its defaults and with every option, and tries that bad values are refused and that alerts fire.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 helm=$(./tool.sh)
+promtool=$(./promtool.sh)
 
 lint() { "$helm" lint --strict --quiet "$@" pgbatch; }
 render() { "$helm" template release pgbatch --namespace batches "$@" >/dev/null; }
@@ -36,3 +37,7 @@ refuse --set database.existingSecret=db --set migrate.enabled=true
 refuse --set database.existingSecret=db --set migrate.wait=soon
 refuse --set database.existingSecret=db --set metrics.enabled=true
 refuse --set database.existingSecret=db --set metrics.podMonitor.interval=often
+
+# The alerts are rules that Prometheus reads, and each fires.
+"$promtool" check rules --lint=all --lint-fatal pgbatch/files/alerts.yaml >/dev/null
+"$promtool" test rules alerts_test.yaml >/dev/null
