@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Lints the chart, with its defaults and with every option, and tries that bad values are refused.
+# Lints the chart, with its defaults and with every option, and tries that bad values are refused and that alerts fire.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 helm=$(./tool.sh)
+promtool=$(./promtool.sh)
 
 lint() { "$helm" lint --strict --quiet "$@" pgbatch; }
 render() { "$helm" template release pgbatch --namespace batches "$@" >/dev/null; }
@@ -18,6 +19,15 @@ lint --values every-option.yaml
 render --set database.existingSecret=db
 render --values every-option.yaml
 render --values every-option.yaml --set migrate.hook=false
+# What needs the Prometheus operator comes when it is asked for only, and then with the job of the release in each selector.
+metrics() { "$helm" template release pgbatch --namespace batches "$@" | grep -cE "$pattern" || true; }
+pattern='^kind: (PodMonitor|PrometheusRule)$|^  pgbatch.json: '
+[ "$(metrics --set database.existingSecret=db)" = 0 ]
+[ "$(metrics --values every-option.yaml)" = 3 ]
+pattern='job=~".+"'
+[ "$(metrics --set database.existingSecret=db --set metrics.rules.enabled=true)" = 0 ]
+pattern='pgbatch_leader\{job="batches/release-pgbatch"\}'
+[ "$(metrics --set database.existingSecret=db --set metrics.rules.enabled=true)" = 1 ]
 refuse
 refuse --set database.existingSecret=db --set replica=2
 refuse --set database.existingSecret=db --set replicas=3
@@ -25,3 +35,9 @@ refuse --set database.existingSecret=db --set database.ca.secret=a --set databas
 refuse --set database.existingSecret=db --set 'namespaces={Upper}'
 refuse --set database.existingSecret=db --set migrate.enabled=true
 refuse --set database.existingSecret=db --set migrate.wait=soon
+refuse --set database.existingSecret=db --set metrics.enabled=true
+refuse --set database.existingSecret=db --set metrics.podMonitor.interval=often
+
+# The alerts are rules that Prometheus reads, and each fires.
+"$promtool" check rules --lint=all --lint-fatal pgbatch/files/alerts.yaml >/dev/null
+"$promtool" test rules alerts_test.yaml >/dev/null

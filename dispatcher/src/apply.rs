@@ -9,6 +9,7 @@ use serde_json::Value;
 use tracing::{info, warn};
 
 use crate::executor::Executor;
+use crate::metrics::{Progress, metrics};
 use crate::store::{Store, StoreError};
 
 /// Does what `plan` says. Every step may be done twice: what is recorded is fenced in SQL, Jobs by their names.
@@ -20,6 +21,7 @@ pub(crate) async fn apply(
     seen: &Snapshot,
     store: &impl Store,
     executor: &impl Executor,
+    progress: &mut Progress,
 ) -> Result<(), StoreError> {
     let Plan { ends, running, notes, stops, strays, starts, claims, removals, prune, held: _, wake_at: _ } =
         plan;
@@ -38,7 +40,7 @@ pub(crate) async fn apply(
         }
     }
     if !claims.is_empty() {
-        claim(claims, store, executor).await?;
+        claim(claims, store, executor, progress).await?;
     }
     for &run in stops {
         info!(run, queue = queue_of(seen, run), batch = batch_of(seen, run), "stopping the Job");
@@ -86,10 +88,13 @@ async fn remove_ended(
     Ok(())
 }
 
-async fn claim(claims: &[Claim], store: &impl Store, executor: &impl Executor) -> Result<(), StoreError> {
-    for spec in store.claim(claims).await? {
-        start(spec, executor);
-    }
+async fn claim(
+    claims: &[Claim],
+    store: &impl Store,
+    executor: &impl Executor,
+    progress: &mut Progress,
+) -> Result<(), StoreError> {
+    start_claimed(store.claim(claims).await?, executor, progress);
     Ok(())
 }
 
@@ -101,11 +106,17 @@ pub(crate) async fn claim_next(
     permits: &[Permit],
     store: &impl Store,
     executor: &impl Executor,
+    progress: &mut Progress,
 ) -> Result<(), StoreError> {
-    for spec in store.claim_next(permits).await? {
+    start_claimed(store.claim_next(permits).await?, executor, progress);
+    Ok(())
+}
+
+fn start_claimed(specs: Vec<RunSpec>, executor: &impl Executor, progress: &mut Progress) {
+    for spec in specs {
+        progress.claim(&spec, metrics());
         start(spec, executor);
     }
-    Ok(())
 }
 
 fn start(spec: RunSpec, executor: &impl Executor) {
@@ -135,8 +146,13 @@ async fn record_ends(ends: &[End], seen: &Snapshot, store: &impl Store) -> Resul
 
 /// Lets the executor forget the ends that are recorded. A run whose row another session had locked was left out and is
 /// still live: what its Job said must last until it is recorded.
-pub(crate) fn forget_recorded(done: &Plan, seen: &Snapshot, executor: &impl Executor) {
+///
+/// `before`: what the plan was made of.
+pub(crate) fn forget_recorded(done: &Plan, before: &Snapshot, seen: &Snapshot, executor: &impl Executor) {
     for end in done.ends.iter().filter(|end| live(seen, end.run).is_none()) {
+        if let Some(queue) = queue_of(before, end.run) {
+            metrics().run_ended(queue, end);
+        }
         executor.forget(end.run);
     }
 }

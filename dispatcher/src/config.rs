@@ -107,8 +107,8 @@ pub struct DispatchArgs {
     /// Where runs run.
     #[command(flatten)]
     pub executor: ExecutorArgs,
-    /// Address and port of the pages /healthz and /readyz, e.g. 127.0.0.1:8080; default: none. Nobody has to log in
-    /// to read them.
+    /// Address and port of the pages /healthz, /readyz and /metrics (which names queues and triggers), e.g. 127.0.0.1:8080;
+    /// default: none. Nobody has to log in to read them.
     #[arg(long, env = "PGBATCH_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
     /// Folder with the credentials for Kafka that triggers of watch_kafka() may name: certificates, keys, passwords. With a

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod executor;
+mod metrics;
 pub mod reconcile;
 pub mod run_sql;
 pub mod shutdown;

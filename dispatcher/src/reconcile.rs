@@ -29,6 +29,7 @@ use crate::apply::{apply, claim_next, forget_recorded};
 use crate::clock;
 use crate::config::Config;
 use crate::executor::{Executor, ExecutorError, Executors};
+use crate::metrics::{Progress, metrics};
 use crate::shutdown::Shutdown;
 use crate::store::{Database, Session, Store, StoreError};
 use crate::trigger::{Triggers, kafka};
@@ -89,7 +90,9 @@ pub async fn serve<E: Executors>(
     let mut pause = RECONNECT_FIRST;
     loop {
         health.connecting(None);
-        match session(database, executors, triggers, &mut executor, &mut pause, health).await {
+        let ended = session(database, executors, triggers, &mut executor, &mut pause, health).await;
+        metrics().lead_lost();
+        match ended {
             Err(DispatchError::Store(error)) if error.may_pass() => {
                 warn!(%error, retry_in = ?pause, "no session with PostgreSQL");
                 health.connecting(Some(error.to_string()));
@@ -145,8 +148,10 @@ async fn lead(
     health: &Health,
 ) -> Result<(), DispatchError> {
     let mut last_told = Vec::new();
+    let mut progress = Progress::default();
     loop {
-        let (mut next, mut look) = match pass(store, executor, seen, &mut last_told, health).await? {
+        let passed = pass(store, executor, seen, &mut last_told, &mut progress, health).await?;
+        let (mut next, mut look) = match passed {
             Pass::Idle(look) => (look.next, Some(look)),
             Pass::Again(at) => (Some(at), None),
         };
@@ -159,22 +164,29 @@ async fn lead(
                 biased;
                 () = store.closed() => return Ok(()),
                 () = store.rung() => {
+                    metrics().woken("commit");
                     debug!("woken by a commit");
                     let permits = look.as_ref().map(|look| permits(&look.seen)).unwrap_or_default();
                     if !permits.is_empty() {
                         health.working();
-                        claim_next(&permits, store, executor).await?;
+                        claim_next(&permits, store, executor, &mut progress).await?;
                     }
                 }
                 () = executor.changed() => {
-                    if look.as_mut().is_some_and(|look| look.still_holds(executor.view(), &mut last_told)) {
+                    metrics().woken("executor");
+                    let view = executor.view();
+                    progress.see(&view, metrics());
+                    if look.as_mut().is_some_and(|look| look.still_holds(view, &mut last_told)) {
                         next = look.as_ref().and_then(|look| look.next);
                         health.leading(executor.unsynced());
                         continue;
                     }
                     debug!("woken by the executor");
                 }
-                () = sleep_until(next.unwrap_or_else(far_future)), if next.is_some() => debug!("woken by a due time"),
+                () = sleep_until(next.unwrap_or_else(far_future)), if next.is_some() => {
+                    metrics().woken("due_time");
+                    debug!("woken by a due time");
+                }
                 () = health.asked() => {
                     health.leading(executor.unsynced());
                     continue;
@@ -235,14 +247,18 @@ async fn pass(
     executor: &impl Executor,
     told: &watch::Sender<kafka::Seen>,
     last_told: &mut Vec<String>,
+    progress: &mut Progress,
     health: &Health,
 ) -> Result<Pass, DispatchError> {
-    let mut done = Plan::default();
+    let mut done: Option<(Plan, Snapshot)> = None;
     loop {
         health.working();
         let observed_at = Instant::now();
         let (seen, with_history) = observe(store, executor).await?;
-        forget_recorded(&done, &seen, executor);
+        progress.see(&seen.executor, metrics());
+        if let Some((done, before)) = &done {
+            forget_recorded(done, before, &seen, executor);
+        }
         let plan = plan(&seen);
         tell_kafka(told, &seen, &plan);
         tell_what_is_held(&plan, last_told);
@@ -250,13 +266,13 @@ async fn pass(
             let next = plan.wake_at.map(|at| observed_at + until(seen.store.now, at));
             return Ok(Pass::Idle(Box::new(Look { seen, with_history, at: observed_at, next })));
         }
-        if plan == done {
+        if done.as_ref().is_some_and(|(done, _)| *done == plan) {
             debug!(again_in = ?LOCKED_PAUSE, "the last pass changed nothing: rows are locked by others");
             return Ok(Pass::Again(observed_at + LOCKED_PAUSE));
         }
         health.working();
-        apply(&plan, &seen, store, executor).await?;
-        done = plan;
+        apply(&plan, &seen, store, executor, progress).await?;
+        done = Some((plan, seen));
     }
 }
 
@@ -278,6 +294,7 @@ async fn observe(
 ) -> Result<(Snapshot, BTreeSet<String>), DispatchError> {
     let with_history = with_history(&executor.view());
     let store_view: StoreView = store.observe(&Vec::from_iter(with_history.clone())).await?;
+    metrics().looked(&store_view);
     executor.watch_namespaces(&store_view.namespaces);
     // Viewed last: it must know whether those namespaces have been read.
     let seen = Snapshot { store: store_view, executor: executor.view(), local_now: clock::now() };
@@ -298,6 +315,7 @@ fn until(now: Timestamp, at: Timestamp) -> Duration {
 
 /// Says why work waits, once for each new reason.
 fn tell_what_is_held(plan: &Plan, last_told: &mut Vec<String>) {
+    metrics().held(&plan.held);
     let told: Vec<String> = plan.held.iter().map(|h| format!("{}: {}", h.queue, h.reason)).collect();
     for (held, words) in plan.held.iter().zip(&told) {
         if !last_told.contains(words) {

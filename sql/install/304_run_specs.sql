@@ -20,7 +20,11 @@ BEGIN
                 SELECT json_agg(i.item ORDER BY i.item_no) FROM pgbatch.stored_item i
                 WHERE i.batch_id = r.batch_id AND i.item_no BETWEEN r.first_item AND r.last_item),
             'job_template', q.job_template,
-            'items_per_run', q.items_per_run)
+            'items_per_run', q.items_per_run,
+            -- When a batch that came after others could be claimed is not kept.
+            'waited_ms', CASE WHEN r.attempt = 1 THEN (
+                SELECT (extract(epoch FROM r.created_at - greatest(b.created_at, b.not_before)) * 1000)::bigint
+                FROM pgbatch.batch b WHERE b.id = r.batch_id AND b.after IS NULL LIMIT 1) END)
         FROM unnest(run_ids) WITH ORDINALITY w (id, place)
         CROSS JOIN LATERAL (SELECT r.* FROM pgbatch.run r WHERE r.id = w.id LIMIT 1) r
         CROSS JOIN LATERAL (

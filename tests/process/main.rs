@@ -1,5 +1,6 @@
 //! The whole path, with local processes: commit, wake, claim, start, outcome.
 
+mod metrics;
 mod reporting;
 mod restarts;
 mod schedules;

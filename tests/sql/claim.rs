@@ -43,6 +43,33 @@ async fn what_lies_behind_a_gap_is_left() -> Tested {
 }
 
 #[tokio::test]
+async fn a_first_run_says_how_long_its_items_have_waited_and_others_say_nothing() -> Tested {
+    let (_database, client) = with_queue(", retry_backoff => '0 s'").await?;
+    let plain = enqueue(&client, 1, "").await?;
+    let late = enqueue(&client, 1, "").await?;
+    // As if they were enqueued two hours ago, and one of them was not to start before the last hour.
+    let sql = "UPDATE pgbatch.batch SET created_at = created_at - interval '2 h',
+        not_before = CASE id WHEN $1 THEN NULL ELSE now() - interval '1 h' END";
+    client.execute(sql, &[&plain]).await?;
+    let first = claim_one(&client, (plain, 1, 1, 1)).await?;
+    let hours = |run: &RunSpec| run.waited_ms.map(|ms| ms / 3_600_000);
+    assert_eq!(hours(&first), Some(2));
+    assert_eq!(hours(&claim_one(&client, (late, 1, 1, 1)).await?), Some(1));
+    finish(&client, &[outcome(first.run, Failed)]).await?;
+    assert_eq!(claim_one(&client, (plain, 1, 1, 2)).await?.waited_ms, None, "a retry waits for its backoff");
+    let after = enqueue(&client, 1, &format!(", after => ARRAY[{late}]")).await?;
+    let run = value::<i64>(&client, &format!("SELECT id FROM pgbatch.runs WHERE batch_id = {late}")).await?;
+    finish(&client, &[outcome(run, RunState::Succeeded)]).await?;
+    observe(&client).await?;
+    assert_eq!(
+        claim_one(&client, (after, 1, 1, 1)).await?.waited_ms,
+        None,
+        "nobody knows since when it could run"
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_must_not_start_is_not_claimed() -> Tested {
     let (_database, client) = with_queue("").await?;
     let waiting = enqueue(&client, 1, ", not_before => now() + interval '1 h'").await?;

@@ -112,6 +112,7 @@ pub(crate) mod tests {
             items: vec![item(json!({"user": "ann $(PGBATCH_RUN_TOKEN)", "duration-seconds": 5}))],
             job_template: None,
             items_per_run: 1,
+            waited_ms: None,
         }
     }
 

@@ -34,6 +34,10 @@ pub struct RunSpec {
     pub job_template: Option<Value>,
     /// Several items a run: then `PGBATCH_ITEMS` is set, even for a single one.
     pub items_per_run: u32,
+    /// How long its items had waited when it was claimed, in milliseconds; none where that is not known, or where it is not
+    /// their first run.
+    #[serde(default)]
+    pub waited_ms: Option<i64>,
 }
 
 // The token must not reach a log.

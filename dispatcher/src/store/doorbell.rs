@@ -17,7 +17,7 @@ use tokio_postgres::{Client, Statement};
 use tracing::debug;
 
 use super::connect::{DatabaseUrl, connect};
-use super::session::{StoreError, failed, sender_that_closes_with};
+use super::session::{StoreError, answered, sender_that_closes_with};
 use super::settings::{settle, try_set};
 
 /// Commits that follow each other faster than this are one ring: a look takes about as long.
@@ -40,11 +40,11 @@ impl Doorbell {
     /// The connection failed.
     pub(super) async fn arm(url: &DatabaseUrl, rung: Arc<Notify>) -> Result<Self, StoreError> {
         let (client, _driver) = connect(url, "pgbatch doorbell", Arc::new(Notify::new())).await?;
-        settle(&client).await.map_err(failed("set_config"))?;
+        settle(&client).await.map_err(answered("set_config"))?;
         try_set(&client, "client_connection_check_interval", CLIENT_CHECK)
             .await
-            .map_err(failed("set_config"))?;
-        let prepare = async |sql| client.prepare(sql).await.map_err(failed("PREPARE"));
+            .map_err(answered("set_config"))?;
+        let prepare = async |sql| client.prepare(sql).await.map_err(answered("PREPARE"));
         let wait = prepare("CALL pgbatch.wait($1)").await?;
         let read = prepare("SELECT pgbatch.doorbell_seq()").await?;
         let mut seq = seq(&client, &read).await?;
@@ -73,7 +73,7 @@ async fn ring(
     after: i64,
     rung: &Notify,
 ) -> Result<i64, StoreError> {
-    client.execute(wait, &[&after]).await.map_err(failed("wait"))?;
+    client.execute(wait, &[&after]).await.map_err(answered("wait"))?;
     rung.notify_one();
     tokio::time::sleep(REST).await;
     let now = seq(client, read).await?;
@@ -84,7 +84,7 @@ async fn ring(
 }
 
 async fn seq(client: &Client, read: &Statement) -> Result<i64, StoreError> {
-    Ok(client.query_one(read, &[]).await.map_err(failed("doorbell_seq"))?.get(0))
+    Ok(client.query_one(read, &[]).await.map_err(answered("doorbell_seq"))?.get(0))
 }
 
 impl Drop for Doorbell {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_postgres::types::{Json, Type};
 
-use super::session::{Answer, failed, read};
+use super::session::{Answer, answered, read};
 use super::{PostgresSession, StoreError};
 
 /// A trigger of `watch_kafka()`.
@@ -160,7 +160,7 @@ impl KafkaStore for PostgresSession {
             .client
             .query_typed("SELECT pgbatch.kafka_triggers($1)", &[(&self.epoch, Type::INT8)])
             .await
-            .map_err(failed("kafka_triggers"))?;
+            .map_err(answered("kafka_triggers"))?;
         rows.iter().map(|row| read("kafka_triggers", row.get(0))).collect()
     }
 
@@ -181,7 +181,7 @@ impl KafkaStore for PostgresSession {
                 ],
             )
             .await
-            .map_err(failed("take_records"))?;
+            .map_err(answered("take_records"))?;
         let taken: Option<Answer> = rows.first().and_then(|row| row.get(0));
         taken.map(|taken| read("take_records", taken)).transpose()
     }
@@ -194,7 +194,7 @@ impl KafkaStore for PostgresSession {
                 &[(&self.epoch, Type::INT8), (&name, Type::TEXT)],
             )
             .await
-            .map_err(failed("kafka_items"))?;
+            .map_err(answered("kafka_items"))?;
         let items: Option<Answer> = rows.first().and_then(|row| row.get(0));
         items.map(|items| read("kafka_items", items)).transpose()
     }
@@ -215,7 +215,7 @@ impl KafkaStore for PostgresSession {
             )
             .await
             .map(drop)
-            .map_err(failed("take_lag"))
+            .map_err(answered("take_lag"))
     }
 
     async fn note_kafka(&self, name: &str, error: Option<&str>) -> Result<(), StoreError> {
@@ -226,6 +226,6 @@ impl KafkaStore for PostgresSession {
             )
             .await
             .map(drop)
-            .map_err(failed("note_kafka"))
+            .map_err(answered("note_kafka"))
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio_postgres::types::{Json, Type};
 
-use super::session::{failed, read};
+use super::session::{answered, read};
 use super::{PostgresSession, StoreError};
 
 /// What became of a ScaledJob.
@@ -70,7 +70,7 @@ impl ScaledJobStore for PostgresSession {
                 &[(&self.epoch, Type::INT8), (manifest, Type::JSONB)],
             )
             .await
-            .map_err(failed("apply_scaled_job"))?;
+            .map_err(answered("apply_scaled_job"))?;
         let answer = rows.first().map_or_else(|| Json(RawValue::NULL.to_owned()), |row| row.get(0));
         read("apply_scaled_job", answer)
     }
@@ -83,6 +83,6 @@ impl ScaledJobStore for PostgresSession {
             )
             .await
             .map(drop)
-            .map_err(failed("keep_scaled_jobs"))
+            .map_err(answered("keep_scaled_jobs"))
     }
 }

@@ -20,6 +20,7 @@ use super::connect::{ConnectError, DatabaseUrl, connect, with_causes};
 use super::doorbell::Doorbell;
 use super::settings::settle;
 use super::{Database, Session, Store};
+use crate::metrics::metrics;
 use crate::web::Health;
 
 /// The version of the SQL contract that this dispatcher speaks: what `pgbatch.contract_version()` returns.
@@ -144,18 +145,19 @@ impl Database for DatabaseUrl {
     async fn lead(&self, health: &Health) -> Result<PostgresSession, StoreError> {
         let rung = Arc::new(Notify::new());
         let (client, driver) = connect(self, "pgbatch dispatch", rung.clone()).await?;
-        settle(&client).await.map_err(failed("set_config"))?;
+        settle(&client).await.map_err(answered("set_config"))?;
         check_contract(&client, self).await?;
         let Lead { installation, epoch } = await_lead(&client, health).await?;
         let doorbell = if has(&client, "pgbatch.wait(bigint, bigint)").await? {
             Some(Doorbell::arm(self, rung.clone()).await?)
         } else {
             // Installed without the library: NOTIFY is the doorbell.
-            client.batch_execute("LISTEN pgbatch").await.map_err(failed("LISTEN"))?;
+            client.batch_execute("LISTEN pgbatch").await.map_err(answered("LISTEN"))?;
             None
         };
         info!(epoch, doorbell = if doorbell.is_some() { "shared memory" } else { "NOTIFY" }, "leading");
-        let prepare = async |sql| client.prepare(sql).await.map_err(failed("PREPARE"));
+        metrics().lead_taken(epoch, if doorbell.is_some() { "shared_memory" } else { "notify" });
+        let prepare = async |sql| client.prepare(sql).await.map_err(answered("PREPARE"));
         let calls = Calls {
             observe: prepare("SELECT pgbatch.observe($1, $2)").await?,
             claim: prepare("SELECT pgbatch.claim($1, $2)").await?,
@@ -203,7 +205,7 @@ impl Store for PostgresSession {
             .client
             .query_one(&self.calls.observe, &[&self.epoch, &also])
             .await
-            .map_err(failed("observe"))?;
+            .map_err(answered("observe"))?;
         read("observe", row.get(0))
     }
 
@@ -232,7 +234,7 @@ impl Store for PostgresSession {
             .client
             .query(&self.calls.over_runs, &[&self.epoch, &runs])
             .await
-            .map_err(failed("over_runs"))?;
+            .map_err(answered("over_runs"))?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
@@ -252,7 +254,7 @@ impl PostgresSession {
         statement: &Statement,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<(), StoreError> {
-        self.client.execute(statement, parameters).await.map(drop).map_err(failed(call))
+        self.client.execute(statement, parameters).await.map(drop).map_err(answered(call))
     }
 
     async fn rows<T: DeserializeOwned>(
@@ -261,7 +263,7 @@ impl PostgresSession {
         statement: &Statement,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<T>, StoreError> {
-        let rows = self.client.query(statement, parameters).await.map_err(failed(call))?;
+        let rows = self.client.query(statement, parameters).await.map_err(answered(call))?;
         rows.iter().map(|row| read(call, row.get(0))).collect()
     }
 }
@@ -276,8 +278,13 @@ pub(super) fn sender_that_closes_with(driver: JoinHandle<()>) -> watch::Sender<(
     sender
 }
 
-pub(super) fn failed(call: &'static str) -> impl Fn(tokio_postgres::Error) -> StoreError {
-    move |source| StoreError::Call { call, source: source.into() }
+/// A call of PostgreSQL has been answered, for its `map_err`: it is counted, and an error says which call it was.
+pub(super) fn answered(call: &'static str) -> impl Fn(tokio_postgres::Error) -> StoreError {
+    metrics().sql_call(call);
+    move |source| {
+        metrics().sql_call_failure(call);
+        StoreError::Call { call, source: source.into() }
+    }
 }
 
 /// JSON as PostgreSQL wrote it. Not a `Value`, which is not made of every JSON: its numbers and its depth are bounded.
@@ -291,7 +298,7 @@ async fn has(client: &Client, routine: &str) -> Result<bool, StoreError> {
     let row = client
         .query_one("SELECT pg_catalog.to_regprocedure($1) IS NOT NULL", &[&routine])
         .await
-        .map_err(failed("to_regprocedure"))?;
+        .map_err(answered("to_regprocedure"))?;
     Ok(row.get(0))
 }
 
@@ -302,7 +309,7 @@ async fn check_contract(client: &Client, url: &DatabaseUrl) -> Result<(), StoreE
     let row = client
         .query_one("SELECT pgbatch.contract_version()", &[])
         .await
-        .map_err(failed("contract_version"))?;
+        .map_err(answered("contract_version"))?;
     match row.get(0) {
         CONTRACT_VERSION => Ok(()),
         found => Err(StoreError::Contract { found }),
@@ -321,7 +328,7 @@ async fn await_lead(client: &Client, health: &Health) -> Result<Lead, StoreError
         if can_sleep {
             stand_by(client.execute("CALL pgbatch.await_lead()", &[]), health)
                 .await
-                .map_err(failed("await_lead"))?;
+                .map_err(answered("await_lead"))?;
         } else {
             // Installed without the library: a blocked pg_advisory_lock() would hold a snapshot for as long as it
             // waits, and with it every dead row of the database.
@@ -347,7 +354,7 @@ async fn stand_by<T>(call: impl Future<Output = T>, health: &Health) -> T {
 }
 
 async fn try_lead(client: &Client) -> Result<Option<Lead>, StoreError> {
-    let row = client.query_one("SELECT pgbatch.try_lead()", &[]).await.map_err(failed("try_lead"))?;
+    let row = client.query_one("SELECT pgbatch.try_lead()", &[]).await.map_err(answered("try_lead"))?;
     let lead: Option<Answer> = row.get(0);
     lead.map(|lead| read("try_lead", lead)).transpose()
 }

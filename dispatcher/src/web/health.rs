@@ -115,6 +115,11 @@ impl Health {
         });
     }
 
+    /// How long ago the loop gave its last sign of life; it is asked for one.
+    pub(super) async fn silence(&self) -> Duration {
+        self.ask().await.at.elapsed()
+    }
+
     /// What the loop answers, or what it told last.
     async fn ask(&self) -> Told {
         let mut answer = self.told.subscribe();

@@ -1,6 +1,7 @@
 //! What the dispatcher shows over HTTP. Nothing here writes, and nothing here asks PostgreSQL or the API server.
 
 mod health;
+mod scrape;
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ pub use health::Health;
 /// The address cannot be listened at: it is taken, or not this host's.
 pub async fn listen(address: SocketAddr, health: Health) -> io::Result<()> {
     let listener = TcpListener::bind(address).await?;
-    info!(address = %listener.local_addr()?, "serving /healthz and /readyz");
+    info!(address = %listener.local_addr()?, "serving /healthz, /readyz and /metrics");
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, pages(health)).await {
             error!(%error, "the pages are no longer served");
@@ -31,5 +32,6 @@ fn pages(health: Health) -> Router {
     Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route("/metrics", get(scrape::metrics))
         .with_state(health)
 }

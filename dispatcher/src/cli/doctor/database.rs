@@ -241,6 +241,7 @@ async fn runs(session: &Session) -> Result<Vec<RunSpec>, Failure> {
             items: vec![Item::empty()],
             job_template: Some(queue["job_template"].clone()).filter(|template| *template != Value::Null),
             items_per_run: 1,
+            waited_ms: None,
         })
         .collect())
 }

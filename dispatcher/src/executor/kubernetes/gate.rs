@@ -6,6 +6,8 @@ use pgbatch_core::pace::{Answer, Pace};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use crate::metrics::metrics;
+
 /// The gate.
 #[derive(Debug)]
 pub(super) struct Gate {
@@ -30,6 +32,7 @@ impl Gate {
     pub(super) fn new() -> Self {
         let pace = Pace::default();
         let granted = pace.at_once();
+        metrics().kubernetes_requests_max(granted);
         Self { turns: Semaphore::new(granted), state: Mutex::new(State { pace, granted }) }
     }
 
@@ -53,6 +56,7 @@ impl Gate {
     fn settle(&self) {
         let mut state = self.state();
         let wanted = state.pace.at_once();
+        metrics().kubernetes_requests_max(wanted);
         if let Some(more) = wanted.checked_sub(state.granted) {
             self.turns.add_permits(more);
             state.granted = wanted;

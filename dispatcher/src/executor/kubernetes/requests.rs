@@ -14,6 +14,7 @@ use super::mirror::{Question, Target};
 use super::refusal::{Verdict, asks_for, verdict, why, words};
 use super::{Inner, JobApi};
 use crate::clock;
+use crate::metrics::metrics;
 use crate::store::silence;
 
 /// A plain request that takes longer will not be answered.
@@ -22,10 +23,21 @@ const REQUEST_MAX: Duration = Duration::from_secs(30);
 const QUESTION_TRIES_MAX: u32 = 5;
 
 /// A request without an answer in time is one that the network lost.
-async fn limited<T>(request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
-    match tokio::time::timeout(REQUEST_MAX, request).await {
+async fn limited<T>(verb: &'static str, request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    let answer = match tokio::time::timeout(REQUEST_MAX, request).await {
         Ok(answer) => answer,
         Err(over) => Err(kube::Error::Service(over.into())),
+    };
+    metrics().kubernetes_request(verb, outcome(&answer));
+    answer
+}
+
+fn outcome<T>(answer: &kube::Result<T>) -> &'static str {
+    match answer {
+        Ok(_) => "ok",
+        Err(kube::Error::Api(status)) if status.code == 429 => "throttled",
+        Err(kube::Error::Api(_)) => "refused",
+        Err(_) => "no_answer",
     }
 }
 
@@ -43,7 +55,7 @@ impl<A: JobApi> Inner<A> {
             if is_late {
                 return Err(kube::Error::Service("it waited too long for its turn".into()));
             }
-            limited(self.api.create(&target.namespace, &job)).await
+            limited("create", self.api.create(&target.namespace, &job)).await
         };
         match self.gate.pass(request).await {
             Ok(()) => self.update(|mirror| mirror.created(run)),
@@ -79,7 +91,7 @@ impl<A: JobApi> Inner<A> {
     async fn resolve_taken(&self, target: &Target) {
         let run = target.run;
         let as_of = self.mirror().lists_ended(&target.namespace);
-        match limited(self.api.get(&target.namespace, &target.name)).await {
+        match limited("get", self.api.get(&target.namespace, &target.name)).await {
             Ok(Some(job)) if token(&job) == target.token => {
                 debug!("the Job was there already");
                 self.update(|mirror| {
@@ -122,18 +134,18 @@ impl<A: JobApi> Inner<A> {
         if target.uid.is_none() {
             // A Job that was never seen: it may not exist, and it may be somebody else's.
             let as_of = self.mirror().lists_ended(&target.namespace);
-            let job = limited(self.api.get(&target.namespace, &target.name))
+            let job = limited("get", self.api.get(&target.namespace, &target.name))
                 .await?
                 .filter(|job| token(job) == target.token);
             target.uid = job.as_ref().and_then(|job| job.metadata.uid.clone());
             self.update(|mirror| mirror.read(target.run, job.as_ref().and_then(JobFacts::of), as_of));
         }
         let Some(uid) = target.uid.clone() else { return Ok(()) };
-        match limited(self.api.delete(&target.namespace, &target.name, &uid)).await {
+        match limited("delete", self.api.delete(&target.namespace, &target.name, &uid)).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             // This Job is gone and another one has its name; or something else is in the way, and it goes on.
             Err(kube::Error::Api(status)) if status.is_conflict() => {
-                let job = limited(self.api.get(&target.namespace, &target.name)).await?;
+                let job = limited("get", self.api.get(&target.namespace, &target.name)).await?;
                 match job.and_then(|job| job.metadata.uid) == Some(uid) {
                     true => Err(kube::Error::Api(status)),
                     false => Ok(()),
@@ -161,13 +173,13 @@ impl<A: JobApi> Inner<A> {
         match question {
             Question::Pods(_) => {
                 let ours = format!("{},{RUN}={run}", selector(&self.installation));
-                let pods = limited(self.api.list_pods(&namespace, &ours)).await?;
+                let pods = limited("list", self.api.list_pods(&namespace, &ours)).await?;
                 let facts = pods.iter().filter_map(PodFacts::of).collect();
                 self.update(|mirror| mirror.answer_pods(run, facts));
             }
             Question::Exists(_) => {
                 let as_of = self.mirror().lists_ended(&namespace);
-                let job = limited(self.api.get(&namespace, &name)).await?;
+                let job = limited("get", self.api.get(&namespace, &name)).await?;
                 self.update(|mirror| mirror.read(run, job.as_ref().and_then(JobFacts::of), as_of));
             }
         }

@@ -8,7 +8,6 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
-use super::Seen;
 use super::client::{Client, Isolation, Leader, Partition};
 use super::credentials::{Access, CredentialsFolder};
 use super::doorbell::Rung;
@@ -17,6 +16,8 @@ use super::group;
 use super::look::Look;
 use super::session::{Bells, Session, TopicsOf, Watched, or_far};
 use super::take::Asked;
+use super::{KAFKA, Seen};
+use crate::metrics::metrics;
 use crate::store::{KafkaStore, StoreError};
 
 /// After a failure, doubling from the first to the last.
@@ -129,6 +130,7 @@ impl<'a, S: KafkaStore> Cluster<'a, S> {
 
     /// Says what is wrong with a trigger, once.
     pub(super) async fn note(&mut self, name: &str, error: &str) -> Result<(), StoreError> {
+        metrics().trigger(KAFKA, name, true);
         if self.noted.get(name).is_some_and(|noted| noted == error) {
             return Ok(());
         }

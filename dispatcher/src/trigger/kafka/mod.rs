@@ -49,7 +49,11 @@ use self::error::CredentialError;
 pub(crate) use self::granted::{Grant, Granted, Parameters};
 use self::options::Options;
 use self::session::Watched;
+use crate::metrics::metrics;
 use crate::store::{KafkaStore, StoreError};
+
+/// The kind of these triggers, in metrics.
+const KAFKA: &str = "kafka";
 
 /// What the loop has seen that triggers of Kafka care for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -127,7 +131,9 @@ pub(crate) async fn serve<S: KafkaStore>(
 /// The triggers, by the cluster and how to get in. One whose options this version does not know is noted and left out.
 async fn by_cluster<S: KafkaStore>(store: &S) -> Result<BTreeMap<Access, Vec<Watched>>, StoreError> {
     let mut clusters: BTreeMap<Access, Vec<Watched>> = BTreeMap::new();
-    for trigger in store.kafka_triggers().await? {
+    let triggers = store.kafka_triggers().await?;
+    metrics().keep_triggers(KAFKA, |name| triggers.iter().any(|trigger| trigger.name == name));
+    for trigger in triggers {
         match serde_json::from_value::<Options>(trigger.options.clone()) {
             Ok(options) => {
                 let access = Access::new(&trigger.bootstrap_servers, &options);
@@ -136,6 +142,7 @@ async fn by_cluster<S: KafkaStore>(store: &S) -> Result<BTreeMap<Access, Vec<Wat
             Err(error) => {
                 let error = CredentialError::from(error).to_string();
                 warn!(trigger = trigger.name, %error, "the trigger cannot be watched");
+                metrics().trigger(KAFKA, &trigger.name, true);
                 store.note_kafka(&trigger.name, Some(&error)).await?;
             }
         }

@@ -6,12 +6,14 @@ use pgbatch_core::scaling::{OpenJobs, Policy, Reading, jobs_to_create};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::KAFKA;
 use super::client::{Extent, Partition};
 use super::cluster::{Cluster, Ended, RETRY_LAST};
 use super::error::KafkaError;
 use super::group::{self, Lag};
 use super::look::extent_of;
 use super::session::{Session, Watched};
+use crate::metrics::metrics;
 use crate::store::{GroupLag, KafkaStore, PartitionExtent, Records, StoreError};
 
 /// Jobs that end without a commit must not make the next ones at once, and those too: that takes a period, and doubling from
@@ -172,6 +174,7 @@ impl<S: KafkaStore> Cluster<'_, S> {
         problem: Option<&str>,
     ) -> Result<(), StoreError> {
         let name = watched.name();
+        metrics().trigger_lag(name, found.total);
         let Some(items) = self.store.kafka_items(name).await? else { return Ok(()) };
         let policy = Policy {
             strategy: watched.options.strategy,
@@ -220,6 +223,7 @@ impl<S: KafkaStore> Cluster<'_, S> {
 
     /// PostgreSQL has been told what is wrong with a trigger, or that nothing is.
     fn told(&mut self, name: &str, problem: Option<String>) {
+        metrics().trigger(KAFKA, name, problem.is_some());
         match problem {
             Some(problem) if self.noted.get(name) == Some(&problem) => {}
             Some(problem) => {

@@ -32,12 +32,16 @@ use tracing::{info, warn};
 use self::authentication::Authentications;
 use self::logins::{Login, Logins};
 use crate::executor::kubernetes::{KubernetesConfig, KubernetesError, open_client};
+use crate::metrics::metrics;
 use crate::store::{Applied, ScaledJobStore, StoreError, with_causes};
 use crate::trigger::kafka::CredentialsFolder;
 
 /// What was refused is tried again: its table may be there by then. Doubling from the first to the last.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LAST: Duration = Duration::from_secs(300);
+
+/// The kind of their triggers, in metrics.
+const SCALED_JOB: &str = "scaled_job";
 
 /// Which ScaledJobs to serve.
 #[derive(Debug, Clone, Default)]
@@ -204,6 +208,10 @@ impl<S: ScaledJobStore> Place<'_, S> {
     async fn keep(&mut self) -> Result<(), StoreError> {
         let names: Vec<String> = self.known.keys().cloned().collect();
         self.again.retain(|name, _| self.known.contains_key(name));
+        metrics().keep_triggers(SCALED_JOB, |of| {
+            of.split_once('/')
+                .is_none_or(|(namespace, name)| namespace != self.namespace || self.known.contains_key(name))
+        });
         self.authentications.folder.granted.keep(&self.namespace, &names);
         match self.store.keep_scaled_jobs(&self.namespace, &names).await {
             Err(error) if error.is_refusal() => {
@@ -236,10 +244,12 @@ impl<S: ScaledJobStore> Place<'_, S> {
                 Err(error) => return Err(error),
             },
         };
+        let is_refused = matches!(applied, Applied::Refused { .. });
+        metrics().trigger(SCALED_JOB, &format!("{}/{name}", self.namespace), is_refused);
         let conditions = status::conditions(&applied);
         let is_as_before = object.data.pointer("/status/conditions") == Some(&conditions);
         let waited = self.again.remove(name).map(|(_, waited)| waited).filter(|_| is_as_before);
-        if matches!(applied, Applied::Refused { .. }) {
+        if is_refused {
             let wait = waited.map_or(RETRY_FIRST, |waited| (waited * 2).min(RETRY_LAST));
             self.again.insert(name.to_owned(), (Instant::now() + wait, wait));
         }

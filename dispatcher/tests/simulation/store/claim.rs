@@ -154,6 +154,7 @@ impl Tables {
             items: (run.first_item..=run.last_item).map(|_| Item::empty()).collect(),
             job_template: Some(queue.job_template.clone()),
             items_per_run: queue.items_per_run,
+            waited_ms: None,
         })
     }
 
