@@ -13,7 +13,7 @@ TARGET := x86_64-unknown-linux-gnu
 
 .PHONY: help tools build dispatcher extension install demo test test-core test-sql test-pg18 test-process test-cli test-kafka \
 	test-spring test-cluster test-faults test-faults-short \
-	bench lint simulate cluster cluster-down kafka kafka-down images image-spring-batch
+	bench lint simulate deb release cluster cluster-down kafka kafka-down images image-spring-batch
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -34,6 +34,16 @@ extension: tools
 install: extension ## Install the extension into the PostgreSQL of PG_CONFIG
 	pg_extension/install.sh $(PG_CONFIG)
 
+deb: extension ## The extension as a Debian package: target/release-files/postgresql-15-pgbatch_VERSION_ARCH.deb, checked
+	@deploy/release/deb.sh $(PG_CONFIG)
+	@deploy/release/check.sh $(PG_CONFIG)
+
+release: build deb ## The package, the dispatcher, an SBOM of each (CycloneDX) and SHA256SUMS: target/release-files
+	@cp target/release/pgbatch target/release-files/
+	@deploy/release/sbom.py pgbatch-dispatcher $(TARGET) >target/release-files/pgbatch.cdx.json
+	@deploy/release/sbom.py pgbatch-extension $(TARGET) >target/release-files/extension.cdx.json
+	@cd target/release-files && rm -f SHA256SUMS && sha256sum -- * >SHA256SUMS && sha256sum --check --quiet SHA256SUMS
+
 demo: build ## The claps, from nothing to 60 succeeded (EXECUTOR=process|kubernetes, KEEP=1 leaves it running)
 ifeq ($(EXECUTOR),kubernetes)
 	@$(MAKE) --no-print-directory cluster images
@@ -43,6 +53,7 @@ endif
 test: tools ## Everything, cheapest first
 	@$(MAKE) --no-print-directory test-core
 	@$(MAKE) --no-print-directory test-sql
+	@$(MAKE) --no-print-directory deb
 	@$(MAKE) --no-print-directory test-pg18
 	@$(MAKE) --no-print-directory test-process
 	@$(MAKE) --no-print-directory test-cli

@@ -32,6 +32,7 @@ mod prune;
 mod queue;
 mod races;
 mod ranges;
+mod recipes;
 mod replication;
 mod report;
 mod retry;
