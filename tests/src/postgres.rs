@@ -128,9 +128,18 @@ impl Server {
     /// # Errors
     /// It does not start: what it said is in the message.
     pub fn restart(&mut self) -> io::Result<()> {
-        let said_before = std::fs::metadata(self.log())?.len();
-        self.watchdog.start()?;
-        self.await_start(Prefix::get()?, usize::try_from(said_before).map_err(io::Error::other)?)
+        let (prefix, began) = (Prefix::get()?, Instant::now());
+        loop {
+            let said_before = std::fs::metadata(self.log())?.len();
+            self.watchdog.start()?;
+            match self.await_start(prefix, usize::try_from(said_before).map_err(io::Error::other)?) {
+                // Of one that was killed: the others of its processes end as soon as they notice, and hold its memory until then.
+                Err(error) if error.to_string().contains(MEMORY_IN_USE) && began.elapsed() < START_LIMIT => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                ended => return ended,
+            }
+        }
     }
 
     /// Takes all room of its [`SmallDisk`], or gives it back.
@@ -230,6 +239,9 @@ impl Server {
         run(psql.args(statements.iter().flat_map(|statement| ["-c", statement])))
     }
 }
+
+/// What a server says that comes too early after a killed one.
+const MEMORY_IN_USE: &str = "pre-existing shared memory block";
 
 /// Whether a server has said why it will not start. That it is not ready yet, said to whoever asks, is no such reason, nor
 /// are the last words of the sessions of one that was killed.
