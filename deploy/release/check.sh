@@ -49,6 +49,7 @@ main() {
         [[ $(dpkg-deb -f "$deb" Version) == "$version" ]] || die "$deb has another version"
     done
     # As `make install` does, elsewhere.
+    # shellcheck disable=SC2016 # for the script that it writes
     printf '#!/bin/sh\nprintf "%%s%%s\\n" %q "$(%q "$1")"\n' "$work/installed" "$pg_config" >"$work/pg_config"
     chmod +x "$work/pg_config"
     "$root/pg_extension/install.sh" "$work/pg_config"

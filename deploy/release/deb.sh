@@ -9,6 +9,7 @@ readonly root
 
 # relocated PG_CONFIG ROOT: a pg_config whose folders are below ROOT.
 relocated() {
+    # shellcheck disable=SC2016 # for the script that it writes
     printf '#!/bin/sh\nprintf "%%s%%s\\n" %q "$(%q "$1")"\n' "$2" "$1"
 }
 
