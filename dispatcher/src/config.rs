@@ -98,6 +98,32 @@ impl From<ExecutorArgs> for ExecutorConfig {
     }
 }
 
+/// Which ScaledJobs of KEDA to serve.
+#[derive(Debug, Args)]
+pub struct ScaledJobArgs {
+    /// Serve the ScaledJobs of KEDA in these namespaces; without a name, in that of the Jobs. Whoever may create one there has
+    /// his queries run with the rights of the extension's owner. KEDA's operator must not serve them too.
+    #[arg(
+        long,
+        env = "PGBATCH_SCALED_JOBS",
+        value_name = "NAMESPACE",
+        value_delimiter = ',',
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = ""
+    )]
+    pub scaled_jobs: Option<Vec<String>>,
+}
+
+impl ScaledJobArgs {
+    /// None: none. `own`: the namespace of the dispatcher's Jobs, where it is given.
+    pub(crate) fn into_served(self, own: Option<String>) -> Option<ScaledJobs> {
+        let is_named = |namespace: &String| !namespace.is_empty();
+        self.scaled_jobs
+            .map(|named| ScaledJobs { namespaces: named.into_iter().filter(is_named).collect(), own })
+    }
+}
+
 /// The flags of `pgbatch dispatch`.
 #[derive(Debug, Args)]
 pub struct DispatchArgs {
@@ -116,18 +142,9 @@ pub struct DispatchArgs {
     /// PGBATCH_KAFKA_CREDENTIAL_ may be named too.
     #[arg(long, env = "PGBATCH_KAFKA_CREDENTIALS", value_name = "DIR")]
     pub kafka_credentials: Option<PathBuf>,
-    /// Serve the ScaledJobs of KEDA in these namespaces; without a name, in that of the Jobs. Whoever may create one there has
-    /// his queries run with the rights of the extension's owner. KEDA's operator must not serve them too.
-    #[arg(
-        long,
-        env = "PGBATCH_SCALED_JOBS",
-        value_name = "NAMESPACE",
-        value_delimiter = ',',
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = ""
-    )]
-    pub scaled_jobs: Option<Vec<String>>,
+    /// Which ScaledJobs of KEDA to serve.
+    #[command(flatten)]
+    pub scaled_jobs: ScaledJobArgs,
     /// How to log.
     #[command(flatten)]
     pub log: LogArgs,
@@ -150,10 +167,7 @@ impl From<DispatchArgs> for Config {
     fn from(args: DispatchArgs) -> Self {
         // No `..`: a flag that is forgotten here does not compile.
         let DispatchArgs { database, executor, listen, kafka_credentials, scaled_jobs, log: _ } = args;
-        let scaled_jobs = scaled_jobs.map(|named| ScaledJobs {
-            namespaces: named.into_iter().filter(|namespace| !namespace.is_empty()).collect(),
-            own: executor.namespace.clone(),
-        });
+        let scaled_jobs = scaled_jobs.into_served(executor.namespace.clone());
         Self {
             database_url: database.database_url,
             executor: executor.into(),

@@ -8,12 +8,14 @@ use e2e::wait::until;
 use serde_json::{Value, json};
 
 use crate::on_cluster::OnCluster;
-use crate::{SOON, Tested};
+use crate::{SOON, Tested, keda};
 
-const VERBS: [(&str, &str, &[&str]); 3] = [
+const VERBS: [(&str, &str, &[&str]); 5] = [
     ("batch", "jobs", &["create", "get", "list", "watch", "delete"]),
     ("", "pods", &["list", "watch"]),
     ("", "events", &["list", "watch"]),
+    ("keda.sh", "scaledjobs", &["list", "watch"]),
+    ("keda.sh", "scaledjobs/status", &["patch"]),
 ];
 
 /// What doctor found: what, its verdict, and words.
@@ -21,9 +23,9 @@ type Found = Vec<(String, String, String)>;
 
 impl OnCluster {
     /// What doctor says with a kubeconfig.
-    fn doctor(&self, kubeconfig: &str) -> Result<Found, Box<dyn std::error::Error>> {
+    fn doctor(&self, kubeconfig: &str, flags: &[&str]) -> Result<Found, Box<dyn std::error::Error>> {
         let mut command = Command::new(Dispatcher::binary());
-        command.args(["doctor", "-o", "json", "--namespace", &self.namespace.name]);
+        command.args(["doctor", "-o", "json", "--namespace", &self.namespace.name]).args(flags);
         command.env("PGBATCH_DATABASE_URL", self.world.database.url(OWNER));
         let output = command.env("KUBECONFIG", kubeconfig).stdin(Stdio::null()).output()?;
         let findings: Vec<Value> = serde_json::from_slice(&output.stdout)?;
@@ -76,12 +78,13 @@ impl OnCluster {
 #[tokio::test]
 async fn doctor_names_the_one_verb_that_is_missing() -> Tested {
     let on = OnCluster::new("doctor").await?;
+    keda::define(&on).await?;
     on.shell_queue("claps", "exit 0", "").await?;
     on.role_without("", "")?;
     let account = on.account()?;
     let of_the_cluster = async |wanted: &[(&str, &str, String)]| {
         until(&format!("doctor to say {wanted:?}"), SOON, async || {
-            let found = on.doctor(&account).ok()?;
+            let found = on.doctor(&account, &["--scaled-jobs"]).ok()?;
             let found: Vec<_> = found.iter().skip_while(|f| f.0 != "cluster").skip(1).collect();
             let is_wanted = found.len() == wanted.len()
                 && found.iter().zip(wanted).all(|(f, w)| f.0 == w.0 && f.1 == w.1 && f.2.starts_with(&w.2));
@@ -91,7 +94,9 @@ async fn doctor_names_the_one_verb_that_is_missing() -> Tested {
     };
     let namespace = &on.namespace.name;
     let takes = ("queue", "fine", format!("claps: namespace {namespace} takes its Jobs"));
-    of_the_cluster(&[("account", "fine", "it may do all".to_owned()), takes.clone()]).await;
+    let all = ("account", "fine", "it may do all".to_owned());
+    let served = ("ScaledJobs", "fine", format!("those of namespace {namespace}"));
+    of_the_cluster(&[all.clone(), served.clone(), takes.clone()]).await;
     for (_, resource, verbs) in VERBS {
         for verb in verbs {
             on.role_without(resource, verb)?;
@@ -103,7 +108,10 @@ async fn doctor_names_the_one_verb_that_is_missing() -> Tested {
                 }
                 _ => takes.clone(),
             };
-            of_the_cluster(&[missing, queue]).await;
+            match resource.starts_with("scaledjobs") {
+                true => of_the_cluster(&[all.clone(), missing, queue]).await,
+                false => of_the_cluster(&[missing, served.clone(), queue]).await,
+            }
         }
     }
     Ok(())
@@ -122,7 +130,7 @@ async fn doctor_tries_the_job_of_each_queue() -> Tested {
                 {"name": "x", "image": "x", "volumeMounts": [{"name": "nowhere", "mountPath": "/x"}]}]}}}}')"#,
         )
         .await?;
-    let found = on.doctor(on.cluster.kubeconfig())?;
+    let found = on.doctor(on.cluster.kubeconfig(), &[])?;
     let queues: Vec<(&str, bool)> =
         found.iter().filter(|f| f.0 == "queue").map(|f| (f.2.as_str(), f.1 == "fine")).collect();
     let said = |queue: &str| queues.iter().find(|q| q.0.starts_with(queue)).copied().unwrap_or(("", false));
@@ -131,5 +139,20 @@ async fn doctor_tries_the_job_of_each_queue() -> Tested {
     assert!(!said("elsewhere").1 && said("elsewhere").0.contains("not-there"), "{queues:?}");
     assert!(!said("refused").1 && said("refused").0.contains("nowhere"), "{queues:?}");
     assert_eq!(on.jobs().len(), 0, "nothing was created");
+    assert!(found.iter().all(|f| f.0 != "ScaledJobs"), "nobody asked about them: {found:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn doctor_says_that_the_kind_scaled_job_is_missing() -> Tested {
+    let on = OnCluster::new("doctor-keda").await?;
+    keda::define(&on).await?;
+    on.cluster.kubectl(&["delete", "crd", "scaledjobs.keda.sh"])?;
+    until("doctor to miss the kind", SOON, async || {
+        let found = on.doctor(on.cluster.kubeconfig(), &["--scaled-jobs=here"]).ok()?;
+        let said = found.into_iter().find(|f| f.0 == "ScaledJobs")?;
+        (said.1 == "failed" && said.2.contains("no kind ScaledJob")).then_some(())
+    })
+    .await;
     Ok(())
 }

@@ -12,7 +12,7 @@ use self::findings::Findings;
 use super::connection;
 use super::failure::{Failure, Fate};
 use super::output::Output;
-use crate::config::{ClientArgs, ExecutorArgs};
+use crate::config::{ClientArgs, ExecutorArgs, ScaledJobArgs};
 use crate::executor::ExecutorConfig;
 
 /// The flags of the dispatcher that is meant.
@@ -22,10 +22,13 @@ pub(super) struct DoctorArgs {
     client: ClientArgs,
     #[command(flatten)]
     executor: ExecutorArgs,
+    #[command(flatten)]
+    scaled_jobs: ScaledJobArgs,
 }
 
 pub(super) async fn doctor(args: DoctorArgs) -> Result<Fate, Failure> {
-    let DoctorArgs { client, executor } = args;
+    let DoctorArgs { client, executor, scaled_jobs } = args;
+    let scaled_jobs = scaled_jobs.into_served(executor.namespace.clone());
     let output = Output::new(client.output);
     let url = connection::database(client.database_url)?;
     let mut findings = Findings::default();
@@ -37,7 +40,7 @@ pub(super) async fn doctor(args: DoctorArgs) -> Result<Fate, Failure> {
         }
     };
     if let ExecutorConfig::Kubernetes(config) = executor.into() {
-        cluster::examine(&config, &queues, &mut findings).await;
+        cluster::examine(&config, &queues, scaled_jobs.as_ref(), &mut findings).await;
     }
     findings.print(&output)?;
     Ok(if findings.has_failed() { Fate::NotSucceeded } else { Fate::Fine })

@@ -6,7 +6,7 @@ use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::PostParams;
+use kube::api::{DynamicObject, ListParams, PostParams};
 use kube::{Api, Client, Config};
 use pgbatch_core::job_manifest::{ManifestContext, build};
 use pgbatch_core::run::RunSpec;
@@ -14,14 +14,29 @@ use pgbatch_core::run::RunSpec;
 use super::findings::Findings;
 use crate::executor::kubernetes::{KubernetesConfig, VERBS};
 use crate::store::with_causes;
+use crate::trigger::scaled_job::{self, ScaledJobs};
 
 /// Examines it. `runs`: one of each queue.
-pub(super) async fn examine(config: &KubernetesConfig, runs: &[RunSpec], findings: &mut Findings) {
+pub(super) async fn examine(
+    config: &KubernetesConfig,
+    runs: &[RunSpec],
+    scaled_jobs: Option<&ScaledJobs>,
+    findings: &mut Findings,
+) {
     let Some((client, own)) = connect(config, findings).await else { return };
     let namespaces: BTreeSet<&str> =
         runs.iter().filter_map(|run| run.namespace.as_deref()).chain([own.as_str()]).collect();
     for namespace in namespaces {
-        rights(&client, namespace, findings).await;
+        if rights(&client, namespace, &VERBS, findings).await {
+            let words = format!("it may do all that a dispatcher does in namespace {namespace}");
+            findings.fine("account", words);
+        }
+    }
+    if let Some(ScaledJobs { namespaces, .. }) = scaled_jobs {
+        let own = std::slice::from_ref(&own);
+        for namespace in if namespaces.is_empty() { own } else { namespaces } {
+            try_scaled_jobs(&client, namespace, findings).await;
+        }
     }
     let context = ManifestContext {
         installation: "doctor".to_owned(),
@@ -70,11 +85,16 @@ async fn connect(config: &KubernetesConfig, findings: &mut Findings) -> Option<(
     }
 }
 
-/// Each verb that the dispatcher uses, as the API server sees this account.
-async fn rights(client: &Client, namespace: &str, findings: &mut Findings) {
+/// Each verb that the dispatcher uses, as the API server sees this account. Returns whether it has all.
+async fn rights(
+    client: &Client,
+    namespace: &str,
+    needed: &[(&str, &str, &[&str])],
+    findings: &mut Findings,
+) -> bool {
     let mut is_whole = true;
-    for (group, resource, verbs) in VERBS {
-        for verb in verbs {
+    for (group, resource, verbs) in needed {
+        for verb in *verbs {
             match may(client, namespace, group, resource, verb).await {
                 Ok(true) => {}
                 Ok(false) => {
@@ -86,7 +106,7 @@ async fn rights(client: &Client, namespace: &str, findings: &mut Findings) {
                     );
                 }
                 Err(error) => {
-                    return findings.fail(
+                    findings.fail(
                         "account",
                         format!(
                             "the API server does not say whether it may {verb} {resource}: {}",
@@ -94,15 +114,37 @@ async fn rights(client: &Client, namespace: &str, findings: &mut Findings) {
                         ),
                         "kubectl auth can-i tries the same",
                     );
+                    return false;
                 }
             }
         }
     }
-    if is_whole {
-        findings.fine("account", format!("it may do all that a dispatcher does in namespace {namespace}"));
+    is_whole
+}
+
+/// What `--scaled-jobs` needs in a namespace.
+async fn try_scaled_jobs(client: &Client, namespace: &str, findings: &mut Findings) {
+    if !rights(client, namespace, &scaled_job::VERBS, findings).await {
+        return;
+    }
+    let resource = scaled_job::resource();
+    let objects: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    match objects.list(&ListParams::default().limit(1)).await {
+        Ok(_) => findings.fine("ScaledJobs", format!("those of namespace {namespace} can be served")),
+        Err(kube::Error::Api(status)) if status.code == 404 => findings.fail(
+            "ScaledJobs",
+            "the cluster has no kind ScaledJob",
+            "it is one of KEDA's CustomResourceDefinitions, which are there without its operator too; or leave --scaled-jobs out",
+        ),
+        Err(error) => findings.fail(
+            "ScaledJobs",
+            format!("those of namespace {namespace} cannot be listed: {}", with_causes(&error)),
+            "kubectl get scaledjobs tries the same",
+        ),
     }
 }
 
+/// A subresource follows its resource and a slash, as in a Role.
 async fn may(
     client: &Client,
     namespace: &str,
@@ -110,10 +152,15 @@ async fn may(
     resource: &str,
     verb: &str,
 ) -> Result<bool, kube::Error> {
+    let (resource, subresource) = match resource.split_once('/') {
+        Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
+        None => (resource, None),
+    };
     let attributes = ResourceAttributes {
         namespace: Some(namespace.to_owned()),
         group: Some(group.to_owned()),
         resource: Some(resource.to_owned()),
+        subresource,
         verb: Some(verb.to_owned()),
         ..ResourceAttributes::default()
     };

@@ -43,6 +43,16 @@ const RETRY_LAST: Duration = Duration::from_secs(300);
 /// The kind of their triggers, in metrics.
 const SCALED_JOB: &str = "scaled_job";
 
+/// What serving them does, whatever they ask for: API group, resource, verbs. Their logins need more, which only some have.
+pub(crate) const VERBS: [(&str, &str, &[&str]); 2] =
+    [("keda.sh", "scaledjobs", &["list", "watch"]), ("keda.sh", "scaledjobs/status", &["patch"])];
+
+/// Their kind.
+pub(crate) fn resource() -> ApiResource {
+    let kind = GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledJob");
+    ApiResource::from_gvk_with_plural(&kind, "scaledjobs")
+}
+
 /// Which ScaledJobs to serve.
 #[derive(Debug, Clone, Default)]
 pub struct ScaledJobs {
@@ -59,10 +69,7 @@ pub(crate) async fn serve<S: ScaledJobStore>(
     which: &ScaledJobs,
     folder: &CredentialsFolder,
 ) -> StoreError {
-    let resource = ApiResource::from_gvk_with_plural(
-        &GroupVersionKind::gvk("keda.sh", "v1alpha1", "ScaledJob"),
-        "scaledjobs",
-    );
+    let resource = resource();
     let (client, default) = match connect(which).await {
         Ok(found) => found,
         Err(error) => {
