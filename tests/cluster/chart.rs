@@ -4,9 +4,10 @@ use std::io;
 use std::process::{Command, Stdio};
 
 use e2e::repository;
+use e2e::wait::until;
 use serde_json::{Value, json};
 
-use crate::on_cluster::{OnCluster, Shape};
+use crate::on_cluster::{OnCluster, Shape, kind_without_schema};
 use crate::{SOON, Tested};
 
 /// The values of a test: the image that the cluster has.
@@ -112,6 +113,14 @@ async fn every_option_renders_what_the_api_server_takes() -> Tested {
     let values = repository().join("deploy/helm/every-option.yaml");
     // That of the values: no pod is taken, be it for a trial, whose account there is not.
     on.kubectl(&["create", "serviceaccount", "dispatcher"])?;
+    for names in [("PodMonitor", "podmonitors"), ("PrometheusRule", "prometheusrules")] {
+        on.cluster.apply(&kind_without_schema("monitoring.coreos.com", "v1", names, "Namespaced"))?;
+        let name = format!("crd/{}.monitoring.coreos.com", names.1);
+        until(&format!("{} to be served", names.1), SOON, async || {
+            on.cluster.kubectl(&["wait", "--for=condition=Established", &name, "--timeout=60s"]).ok()
+        })
+        .await;
+    }
     let namespaces = format!("namespaces={{{}}}", on.namespace.name);
     let manifest = on.helm(&[
         "template",
@@ -131,6 +140,6 @@ async fn every_option_renders_what_the_api_server_takes() -> Tested {
         "--filename",
         &file.to_string_lossy(),
     ])?;
-    assert_eq!(said.lines().count(), 8, "{said}");
+    assert_eq!(said.lines().count(), 11, "{said}");
     Ok(())
 }

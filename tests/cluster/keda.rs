@@ -3,9 +3,9 @@
 use e2e::repository;
 use e2e::wait::until;
 use pgbatch_core::scaled_job::manifest::read_one;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::on_cluster::OnCluster;
+use crate::on_cluster::{OnCluster, kind_without_schema};
 use crate::{LONG, SOON, Tested, condition};
 
 /// The manifest of the scenario that this project was born from.
@@ -101,12 +101,7 @@ fn definition(plural: &str) -> Value {
         _ => "ClusterTriggerAuthentication",
     };
     let scope = if plural.starts_with("cluster") { "Cluster" } else { "Namespaced" };
-    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": format!("{plural}.keda.sh")},
-        "spec": {"group": "keda.sh", "scope": scope,
-            "names": {"kind": kind, "listKind": format!("{kind}List"), "plural": plural, "singular": kind.to_lowercase()},
-            "versions": [{"name": "v1alpha1", "served": true, "storage": true, "subresources": {"status": {}},
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}})
+    kind_without_schema("keda.sh", "v1alpha1", (kind, plural), scope)
 }
 
 /// The condition Ready of a ScaledJob, once it has this status.

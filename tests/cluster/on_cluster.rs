@@ -179,3 +179,14 @@ fn add(object: &mut Value, fields: &Value) {
         object[field] = value.clone();
     }
 }
+
+/// A kind of somebody else, for whoever names it: its fields are not checked. `names`: kind and plural.
+pub(crate) fn kind_without_schema(group: &str, version: &str, names: (&str, &str), scope: &str) -> Value {
+    let (kind, plural) = names;
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {"group": group, "scope": scope,
+            "names": {"kind": kind, "listKind": format!("{kind}List"), "plural": plural, "singular": kind.to_lowercase()},
+            "versions": [{"name": version, "served": true, "storage": true, "subresources": {"status": {}},
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}})
+}
