@@ -37,10 +37,12 @@ impl OnCluster {
 
     /// The account's Role, but for one verb of one resource.
     fn role_without(&self, resource: &str, verb: &str) -> std::io::Result<()> {
-        let rules = VERBS.map(|(group, of, verbs)| {
-            let verbs: Vec<&&str> = verbs.iter().filter(|v| of != resource || **v != verb).collect();
-            json!({"apiGroups": [group], "resources": [of], "verbs": verbs})
+        let rules = VERBS.iter().filter_map(|(group, of, verbs)| {
+            let verbs: Vec<&&str> = verbs.iter().filter(|v| *of != resource || **v != verb).collect();
+            // A rule needs one at least.
+            (!verbs.is_empty()).then(|| json!({"apiGroups": [group], "resources": [of], "verbs": verbs}))
         });
+        let rules: Vec<Value> = rules.collect();
         self.cluster.apply(&json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
             "metadata": {"name": "examined", "namespace": self.namespace.name}, "rules": rules,
