@@ -92,7 +92,11 @@ async fn check_runs(on: &OnCluster, batch: i64, killed: i64, items: i64, records
             count(*) FILTER (WHERE state = 'failed' AND exit_code = 137 AND id = $2)
         FROM pgbatch.runs WHERE batch_id = $1";
     let row = on.world.client.query_one(sql, &[&batch, &killed]).await?;
-    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1), row.get::<_, i64>(2)), (items + 1, items, 1));
+    let words = "SELECT string_agg(format('%s %s: %s %s', id, state, reason, message), E'\\n' ORDER BY id)
+        FROM pgbatch.runs WHERE batch_id = $1";
+    let words: String = on.world.client.query_one(words, &[&batch]).await?.get(0);
+    let counts: (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
+    assert_eq!(counts, (items + 1, items, 1), "the runs:\n{words}");
     let steps = "SELECT sum(write_count)::bigint, sum(write_count) FILTER (WHERE run_id = $2)::bigint,
             count(*) FILTER (WHERE job_status = 'COMPLETED'), count(DISTINCT run_id), sum(rollback_count)::bigint
         FROM pgbatch.spring_steps($1)";
