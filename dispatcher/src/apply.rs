@@ -98,7 +98,7 @@ async fn claim(
     Ok(())
 }
 
-/// Starts what has come since the last look, as far as `permits` go.
+/// Starts what has come since the last look, as far as `permits` go. Returns whether that was anything.
 ///
 /// # Errors
 /// The session with PostgreSQL broke; what was claimed is seen by the next look.
@@ -107,9 +107,11 @@ pub(crate) async fn claim_next(
     store: &impl Store,
     executor: &impl Executor,
     progress: &mut Progress,
-) -> Result<(), StoreError> {
-    start_claimed(store.claim_next(permits).await?, executor, progress);
-    Ok(())
+) -> Result<bool, StoreError> {
+    let specs = store.claim_next(permits).await?;
+    let any = !specs.is_empty();
+    start_claimed(specs, executor, progress);
+    Ok(any)
 }
 
 fn start_claimed(specs: Vec<RunSpec>, executor: &impl Executor, progress: &mut Progress) {

@@ -43,6 +43,9 @@ const RECONNECT_LAST: Duration = Duration::from_secs(10);
 /// `cancel_batch()` or `complete_item()`), and a rollback of it rings nothing: look again after this.
 const LOCKED_PAUSE: Duration = Duration::from_secs(1);
 
+/// So long a look waits for the first Job of those that were claimed before it.
+const FIRST_JOB_MAX: Duration = Duration::from_millis(20);
+
 /// No timer is armed for longer: tokio's reach two years. What is kept for a week must not wake the loop every day.
 const FAR: Duration = Duration::from_hours(24 * 365);
 
@@ -169,7 +172,9 @@ async fn lead(
                     let permits = look.as_ref().map(|look| permits(&look.seen)).unwrap_or_default();
                     if !permits.is_empty() {
                         health.working();
-                        claim_next(&permits, store, executor, &mut progress).await?;
+                        if claim_next(&permits, store, executor, &mut progress).await? {
+                            first_job(store, executor).await;
+                        }
                     }
                 }
                 () = executor.changed() => {
@@ -194,6 +199,19 @@ async fn lead(
             }
             break;
         }
+    }
+}
+
+/// Waits for the first Job of those that were just claimed, or for the next commit, whichever is sooner. Where the API server
+/// and PostgreSQL are on one machine with few processors, a look beside the request that creates the Job makes that one wait.
+async fn first_job(store: &impl Session, executor: &impl Executor) {
+    tokio::select! {
+        // In this order, so that a simulation replays.
+        biased;
+        () = store.closed() => {}
+        () = store.rung() => metrics().woken("commit"),
+        () = executor.changed() => metrics().woken("executor"),
+        () = tokio::time::sleep(FIRST_JOB_MAX) => {}
     }
 }
 
