@@ -129,16 +129,18 @@ async fn partitions_and_children() -> Tested {
 }
 
 #[tokio::test]
-async fn a_copy_of_200_000_rows_is_one_batch() -> Tested {
+async fn a_million_rows_of_a_statement_are_one_batch() -> Tested {
     let (database, client) = with_queue("").await?;
     client.batch_execute(&format!("CREATE TABLE t (a int); {ENQUEUE}")).await?;
     let superuser = database.connect_as(SUPERUSER).await?;
-    superuser.batch_execute("SET work_mem = '64kB'; COPY t FROM PROGRAM 'seq 200000'").await?;
-    let sql = "SELECT concat_ws(' ', count(DISTINCT batch_id), count(*), bool_and(item = jsonb_build_object('a', item_no)))
-        FROM pgbatch.stored_item";
-    assert_eq!(value::<String>(&client, sql).await?, "1 200000 t");
-    let items: i32 = value(&client, "SELECT items FROM pgbatch.batches WHERE state = 'pending'").await?;
-    assert_eq!(items, 200_000);
+    superuser.batch_execute("SET work_mem = '64kB'; COPY t FROM PROGRAM 'seq 1000000'").await?;
+    client.batch_execute("INSERT INTO t SELECT n FROM generate_series(1, 1000000) n").await?;
+    let sql = "SELECT string_agg(concat_ws(' ', batch_id, items, are_in_order), ', ' ORDER BY batch_id) FROM (
+        SELECT batch_id, count(*) AS items, bool_and(item = jsonb_build_object('a', item_no)) AS are_in_order
+        FROM pgbatch.stored_item GROUP BY batch_id) b";
+    assert_eq!(value::<String>(&client, sql).await?, "1 1000000 t, 2 1000000 t");
+    let counted = "SELECT string_agg(items::text, ' ') FROM pgbatch.batches WHERE state = 'pending'";
+    assert_eq!(value::<String>(&client, counted).await?, "1000000 1000000");
     Ok(())
 }
 
