@@ -135,7 +135,8 @@ async fn a_million_rows_of_a_statement_are_one_batch() -> Tested {
     let superuser = database.connect_as(SUPERUSER).await?;
     superuser.batch_execute("SET work_mem = '64kB'; COPY t FROM PROGRAM 'seq 1000000'").await?;
     client.batch_execute("INSERT INTO t SELECT n FROM generate_series(1, 1000000) n").await?;
-    let sql = "SELECT string_agg(concat_ws(' ', batch_id, items, are_in_order), ', ' ORDER BY batch_id) FROM (
+    let sql =
+        "SELECT string_agg(concat_ws(' ', batch_id, items, are_in_order), ', ' ORDER BY batch_id) FROM (
         SELECT batch_id, count(*) AS items, bool_and(item = jsonb_build_object('a', item_no)) AS are_in_order
         FROM pgbatch.stored_item GROUP BY batch_id) b";
     assert_eq!(value::<String>(&client, sql).await?, "1 1000000 t, 2 1000000 t");
