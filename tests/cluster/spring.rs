@@ -92,11 +92,10 @@ async fn check_runs(on: &OnCluster, batch: i64, killed: i64, items: i64, records
             count(*) FILTER (WHERE state = 'failed' AND exit_code = 137 AND id = $2)
         FROM pgbatch.runs WHERE batch_id = $1";
     let row = on.world.client.query_one(sql, &[&batch, &killed]).await?;
-    let words = "SELECT string_agg(format('%s %s: %s %s', id, state, reason, message), E'\\n' ORDER BY id)
-        FROM pgbatch.runs WHERE batch_id = $1";
-    let words: String = on.world.client.query_one(words, &[&batch]).await?.get(0);
+    let runs = on.runs(batch, "format('%s %s: %s %s', id, state, reason, message)").await?;
+    let words: Vec<String> = runs.iter().map(|run| run.get(0)).collect();
     let counts: (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
-    assert_eq!(counts, (items + 1, items, 1), "the runs:\n{words}");
+    assert_eq!(counts, (items + 1, items, 1), "the runs: {words:#?}");
     let steps = "SELECT sum(write_count)::bigint, sum(write_count) FILTER (WHERE run_id = $2)::bigint,
             count(*) FILTER (WHERE job_status = 'COMPLETED'), count(DISTINCT run_id), sum(rollback_count)::bigint
         FROM pgbatch.spring_steps($1)";
