@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::{SOON, Stage, Tested};
 
 /// Watches a group, by a trigger of its name.
-async fn watch(stage: &Stage, group: &str, topic: Option<&str>, options: Value) -> Tested {
+pub(crate) async fn watch(stage: &Stage, group: &str, topic: Option<&str>, options: Value) -> Tested {
     let sql = "SELECT pgbatch.watch_kafka($1, 'q', $2, $3, $1, lag_threshold => 10, options => $4)";
     stage.world.client.query(sql, &[&group, &stage.broker.plain(), &topic, &options]).await?;
     Ok(())
@@ -177,6 +177,45 @@ async fn partitions_may_be_chosen_and_a_group_without_a_topic_has_its_own() -> T
     stage.kafka.commit("all", "chosen-too", 0, 0).await?;
     stage.kafka.produce("chosen-too", 0, 5).await?;
     until_lag(&stage, "all", 11).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn partitions_that_come_later_count_too() -> Tested {
+    let topic = "group-grows";
+    let mut stage = stage(topic, 1).await?;
+    stage.kafka.produce(topic, 0, 3).await?;
+    let _dispatcher = stage.world.dispatcher(&[])?;
+    watch(&stage, "g", Some(topic), json!({"offset_reset": "earliest", "refresh_ms": 500})).await?;
+    until_lag(&stage, "g", 3).await;
+    stage.kafka.grow_topic(topic, 3).await?;
+    stage.kafka.produce(topic, 2, 4).await?;
+    until_lag(&stage, "g", 7).await;
+    // It rings now, and what the group commits of it counts.
+    stage.kafka.commit("g", topic, 2, 3).await?;
+    stage.kafka.produce(topic, 2, 1).await?;
+    until_lag(&stage, "g", 5).await;
+    Ok(())
+}
+
+/// What the group had committed is of the topic that is gone.
+#[tokio::test]
+async fn a_topic_that_is_deleted_and_made_again_is_behind_by_all_of_the_new_one() -> Tested {
+    let topic = "group-made-again";
+    let mut stage = stage(topic, 1).await?;
+    stage.kafka.produce(topic, 0, 9).await?;
+    stage.kafka.commit("g", topic, 0, 4).await?;
+    let mut dispatcher = stage.world.dispatcher(&[])?;
+    watch(&stage, "g", Some(topic), json!({"offset_reset": "earliest", "refresh_ms": 500})).await?;
+    until_lag(&stage, "g", 5).await;
+    stage.kafka.delete_topic(topic).await?;
+    let error = stage.until_error("g", |error| error.is_some()).await;
+    assert_eq!(error.as_deref(), Some("topic group-made-again: it does not exist"));
+    stage.kafka.create_topic(topic, 1, &[]).await?;
+    stage.kafka.produce(topic, 0, 7).await?;
+    stage.until_error("g", |error| error.is_none()).await;
+    until_lag(&stage, "g", 7).await;
+    assert!(dispatcher.is_running()?);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::group::{until_lag, watch};
 use crate::support::{Stage, Tested};
 
 #[tokio::test]
@@ -209,6 +210,11 @@ async fn what_compaction_takes_away_is_a_hole_in_a_range_and_nothing_is_left_out
     stage.until_taken("t", 0, 0, end + 1).await;
     stage.until_taken("late", 0, 0, end + 1).await;
     stage.until_error("t", |error| error.is_none()).await;
+
+    // A lag is of offsets too, as Kafka itself counts it.
+    stage.kafka.commit("g", topic, 0, 2).await?;
+    watch(&stage, "g", Some(topic), json!({})).await?;
+    until_lag(&stage, "g", end - 1).await;
     Ok(())
 }
 
@@ -261,5 +267,10 @@ async fn a_thousand_partitions_ring() -> Tested {
         stage.kafka.produce(topic, partition, 2).await?;
         stage.until_taken("t", i64::from(partition), 0, 2).await;
     }
+    // A group is behind on all of them, and the doorbell tells of one.
+    watch(&stage, "g", Some(topic), json!({"offset_reset": "earliest", "poll_ms": 3_600_000})).await?;
+    until_lag(&stage, "g", 6).await;
+    stage.kafka.produce(topic, 731, 3).await?;
+    until_lag(&stage, "g", 9).await;
     Ok(())
 }

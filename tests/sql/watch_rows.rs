@@ -1,12 +1,14 @@
 //! `watch_rows`: each key of a query once, whenever the tables change, whoever changes them, and whatever fails.
 
 use e2e::postgres::{OWNER, SUPERUSER, Server};
+use pgbatch_core::state::RunState::{Failed, Succeeded};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use crate::dump::copy;
 use crate::support::{
-    EPOCH, Tested, observe, refused, until_waiting, value, wait_longer_for_locks, with_queue,
+    EPOCH, Tested, claim_one, finish, observe, outcome, refused, until_waiting, value, wait_longer_for_locks,
+    with_queue,
 };
 
 /// A database with the queue `q`, after these statements.
@@ -62,6 +64,31 @@ async fn each_key_is_one_item_for_ever() -> Tested {
         "SELECT concat_ws(' ', name, kind, queue, enabled, last_value, error, created_by, last_fired_at = (
         SELECT max(created_at) FROM pgbatch.batches)) FROM pgbatch.triggers";
     assert_eq!(value::<String>(&client, view).await?, format!("w rows q t 1 {OWNER} t"));
+    Ok(())
+}
+
+/// With KEDA's count a retried Job may be given another row, and another Job this one.
+#[tokio::test]
+async fn every_attempt_has_the_row_that_the_first_one_had() -> Tested {
+    let (_database, client) = after(
+        "CREATE TABLE t (id int, done bool DEFAULT false); INSERT INTO t VALUES (7);
+         SELECT pgbatch.watch_rows('w', 'q', 'SELECT id FROM t WHERE NOT done')",
+    )
+    .await?;
+    assert_eq!(batches(&client).await?, json!([[{"id": 7}]]));
+    let first = claim_one(&client, (1, 1, 1, 1)).await?;
+    // Rows that come, and its own that changes and goes, meanwhile.
+    client.batch_execute("INSERT INTO t VALUES (3), (8); UPDATE t SET done = true WHERE id = 7").await?;
+    finish(&client, &[outcome(first.run, Failed)]).await?;
+    assert_eq!(batches(&client).await?.as_array().map(Vec::len), Some(2), "the new rows are another batch");
+    client.batch_execute("DELETE FROM t WHERE id = 7").await?;
+    let second = claim_one(&client, (1, 1, 1, 2)).await?;
+    for (spec, attempt) in [(&first, 1), (&second, 2)] {
+        let item: Value = serde_json::from_str(spec.items[0].json())?;
+        assert_eq!((spec.attempt, spec.items.len(), item), (attempt, 1, json!({"id": 7})));
+    }
+    finish(&client, &[outcome(second.run, Succeeded)]).await?;
+    assert_eq!(crate::support::batch(&client, 1).await?, "succeeded: 1 succeeded");
     Ok(())
 }
 
