@@ -13,7 +13,7 @@ use crate::{SOON, Tested, keda};
 const VERBS: [(&str, &str, &[&str]); 5] = [
     ("batch", "jobs", &["create", "get", "list", "watch", "delete"]),
     ("", "pods", &["list", "watch"]),
-    ("", "events", &["list", "watch"]),
+    ("", "events", &["watch"]),
     ("keda.sh", "scaledjobs", &["list", "watch"]),
     ("keda.sh", "scaledjobs/status", &["patch"]),
 ];

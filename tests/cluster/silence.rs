@@ -37,7 +37,8 @@ impl OnCluster {
             {"apiVersion": api, "kind": "Role", "metadata": metadata, "rules": [
                 {"apiGroups": ["batch"], "resources": ["jobs"],
                  "verbs": ["create", "get", "list", "watch", "delete"]},
-                {"apiGroups": [""], "resources": ["pods", "events"], "verbs": ["list", "watch"]}]},
+                {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
+                {"apiGroups": [""], "resources": ["events"], "verbs": ["watch"]}]},
             {"apiVersion": api, "kind": "RoleBinding", "metadata": metadata, "subjects": [subject],
              "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "dispatcher"}}]}))?;
         let token =

@@ -5,10 +5,13 @@
 
 use std::fmt::Debug;
 
-use futures_util::Stream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{self as core, Pod};
-use kube::api::{DeleteParams, GetParams, ListParams, ObjectList, PostParams, Preconditions};
+use kube::api::{
+    DeleteParams, GetParams, ListParams, ObjectList, PostParams, Preconditions, WatchEvent, WatchParams,
+};
 use kube::client::Body;
 use kube::core::request::Error as BuildError;
 use kube::core::response::StatusDetails;
@@ -62,6 +65,56 @@ impl ApiServer {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         watcher(api, config).default_backoff()
     }
+}
+
+/// How far a watch of events is.
+enum EventsWatch {
+    Closed,
+    Opened(BoxStream<'static, kube::Result<WatchEvent<core::Event>>>),
+    Open(BoxStream<'static, kube::Result<WatchEvent<core::Event>>>),
+}
+
+/// Watches events for ever, from no moment on: each watch begins with all that there are. The API server keeps no cache of events
+/// and sends no bookmarks of them, so a moment to go on from would soon be older than what etcd remembers, and the answer to that
+/// is a list, every ten minutes, of a namespace where nothing happens.
+fn watch_events(api: Api<core::Event>) -> impl Stream<Item = watcher::Result<Event<core::Event>>> + Send {
+    stream::unfold((api, EventsWatch::Closed), |(api, mut watch)| async move {
+        loop {
+            watch = match watch {
+                EventsWatch::Closed => {
+                    let parameters = WatchParams::default().fields(BlockedFacts::FIELDS);
+                    match api.watch(&parameters, "").await {
+                        Ok(events) => {
+                            return Some((Ok(Event::Init), (api, EventsWatch::Opened(events.boxed()))));
+                        }
+                        Err(error) => {
+                            let error = watcher::Error::WatchStartFailed(error);
+                            return Some((Err(error), (api, EventsWatch::Closed)));
+                        }
+                    }
+                }
+                EventsWatch::Opened(events) => {
+                    return Some((Ok(Event::InitDone), (api, EventsWatch::Open(events))));
+                }
+                EventsWatch::Open(mut events) => match events.next().await {
+                    Some(Ok(WatchEvent::Added(event) | WatchEvent::Modified(event))) => {
+                        return Some((Ok(Event::Apply(event)), (api, EventsWatch::Open(events))));
+                    }
+                    Some(Ok(WatchEvent::Deleted(_) | WatchEvent::Bookmark(_))) => EventsWatch::Open(events),
+                    Some(Ok(WatchEvent::Error(status))) => {
+                        let error = watcher::Error::WatchError(status);
+                        return Some((Err(error), (api, EventsWatch::Closed)));
+                    }
+                    Some(Err(error)) => {
+                        let error = watcher::Error::WatchFailed(error);
+                        return Some((Err(error), (api, EventsWatch::Closed)));
+                    }
+                    // It has had its time.
+                    None => EventsWatch::Closed,
+                },
+            };
+        }
+    })
 }
 
 fn path<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(namespace: &str) -> String {
@@ -144,11 +197,12 @@ impl JobApi for ApiServer {
     ) -> impl Stream<Item = watcher::Result<Event<Pod>>> + Send {
         self.watch(namespace, Config::default().labels(selector))
     }
+
     fn watch_blocked(
         &self,
         namespace: &str,
     ) -> impl Stream<Item = watcher::Result<Event<core::Event>>> + Send {
-        self.watch(namespace, Config::default().fields(BlockedFacts::FIELDS))
+        watch_events(Api::namespaced(self.client.clone(), namespace)).default_backoff()
     }
 }
 

@@ -46,7 +46,7 @@ use crate::clock;
 pub(crate) const VERBS: [(&str, &str, &[&str]); 3] = [
     ("batch", "jobs", &["create", "get", "list", "watch", "delete"]),
     ("", "pods", &["list", "watch"]),
-    ("", "events", &["list", "watch"]),
+    ("", "events", &["watch"]),
 ];
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
