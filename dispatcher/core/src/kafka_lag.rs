@@ -1,6 +1,8 @@
 //! The lag of a consumer group of Kafka, and what of it asks for Jobs: KEDA's kafka scaler, without its flaws unless they are
 //! asked for. What a lag becomes in Jobs is the business of [`crate::scaling`].
 
+use serde::Deserialize;
+
 use crate::scaling::Reading;
 
 /// What is known of one partition.
@@ -19,7 +21,8 @@ pub struct Partition {
 }
 
 /// Where a consumer begins that has no offset, or one that is not in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OffsetReset {
     /// At the end.
     #[default]

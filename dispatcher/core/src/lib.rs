@@ -6,6 +6,7 @@ pub mod environment;
 pub mod item;
 pub mod job_manifest;
 pub mod kafka_lag;
+pub mod kafka_options;
 pub mod name;
 pub mod pace;
 pub mod plan;

@@ -9,6 +9,7 @@ use kafka_protocol::messages::{
     ApiVersionsRequest, RequestHeader, ResponseHeader, SaslAuthenticateRequest, SaslHandshakeRequest,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use pgbatch_core::kafka_options::Mechanism;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,7 +19,6 @@ use tracing::trace;
 
 use super::credentials::{Login, Security};
 use super::error::{KafkaError, words};
-use super::options::Mechanism;
 use super::scram::Scram;
 
 /// For the connection with its login, and for each answer.

@@ -10,13 +10,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pgbatch_core::kafka_options::{Mechanism, Options, SaslOption, TlsFiles, TlsOption};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::error::CredentialError;
 use super::granted::{Granted, Read, is_granted};
-use super::options::{Mechanism, Options, SaslOption, TlsFiles, TlsOption};
 use super::private_key;
 
 /// What variables for credentials begin with.

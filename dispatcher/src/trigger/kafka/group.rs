@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pgbatch_core::kafka_lag::{self, LagPolicy, is_listed};
+use pgbatch_core::kafka_options::Options;
 use pgbatch_core::scaling::Reading;
 use tokio::time::Instant;
 
 use super::client::{Client, Isolation, Leader, Partition};
 use super::error::{KafkaError, words};
-use super::options::{OffsetReset, Options};
 use super::session::Watched;
 
 /// What a look at a group has found.
@@ -105,10 +105,7 @@ fn policy(lag_threshold: i64, options: &Options) -> LagPolicy {
     LagPolicy {
         lag_threshold,
         activation_lag_threshold: options.activation_lag_threshold,
-        offset_reset: match options.offset_reset {
-            OffsetReset::Latest => kafka_lag::OffsetReset::Latest,
-            OffsetReset::Earliest => kafka_lag::OffsetReset::Earliest,
-        },
+        offset_reset: options.offset_reset,
         allow_idle_consumers: options.allow_idle_consumers,
         scale_to_zero_on_invalid_offset: options.scale_to_zero_on_invalid_offset,
         exclude_persistent_lag: options.exclude_persistent_lag,

@@ -4,9 +4,8 @@ use std::num::NonZeroU32;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use pgbatch_core::kafka_options::Mechanism;
 use ring::{digest, hmac, pbkdf2, rand::SecureRandom, rand::SystemRandom};
-
-use super::options::Mechanism;
 
 /// Kafka's minimum; its own tools refuse more than 16384. A broker must not keep the dispatcher busy with more.
 const ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=100_000;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use pgbatch_core::kafka_options::Options;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -11,7 +12,6 @@ use super::client::{Client, Leader, Partition};
 use super::doorbell::{Doorbell, Rung};
 use super::error::KafkaError;
 use super::look::Look;
-use super::options::Options;
 use crate::store::KafkaTrigger;
 
 /// How often a cluster where something is amiss is asked again.
