@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use e2e::postgres::{Database, OWNER, SUPERUSER, Server};
+use e2e::postgres::{Database, OWNER, Options, SUPERUSER, Server};
+use pgbatch_core::run::RunSpec;
 use pgbatch_core::state::RunState::{Failed, Succeeded};
 use tokio_postgres::Client;
 
@@ -50,28 +51,59 @@ async fn content(client: &Client) -> Tested<String> {
     Ok(tables.join("\n"))
 }
 
+/// A batch of each kind in queue `q`, of which the first has a retry, a live run and a report. Returns it and the live run.
+async fn fill(client: &Client) -> Tested<(i64, RunSpec)> {
+    let id = enqueue(client, 4, ", label => 'l', key => 'k', unique_key => 'u'").await?;
+    enqueue(client, 2, &format!(", after => ARRAY[{id}]")).await?;
+    let failed = claim_one(client, (id, 1, 1, 1)).await?.run;
+    let live = claim_one(client, (id, 2, 3, 1)).await?;
+    client.query("SELECT pgbatch.complete_item($1, $2, 2)", &[&live.run, &live.token]).await?;
+    finish(client, &[outcome(failed, Failed)]).await?;
+    Ok((id, live))
+}
+
+/// Ids go on, the live run ends with its own token, the guard is there, also for whoever owns the extension.
+async fn goes_on(client: &Client, owner: &Client, id: i64, live: &RunSpec) -> Tested {
+    let next: i64 = value(client, "SELECT pgbatch.enqueue('q')").await?;
+    assert_eq!(next, id + 2);
+    client.query("SELECT pgbatch.complete_item($1, $2, 3)", &[&live.run, &live.token]).await?;
+    finish(client, &[outcome(live.run, Succeeded)]).await?;
+    assert_eq!(claim_one(client, (id, 4, 4, 1)).await?.run, live.run + 1);
+    assert_eq!(refused(owner.batch_execute("DROP EXTENSION pgbatch").await)?.code().code(), "2BP01");
+    client.batch_execute("SELECT pgbatch.create_queue('r', sql => 'SELECT 1')").await?;
+    Ok(())
+}
+
 async fn check(role: &str) -> Tested {
     let (database, client) = with_queue(", max_attempts => 2").await?;
-    let id = enqueue(&client, 4, ", label => 'l', key => 'k', unique_key => 'u'").await?;
-    enqueue(&client, 2, &format!(", after => ARRAY[{id}]")).await?;
-    let failed = claim_one(&client, (id, 1, 1, 1)).await?.run;
-    let live = claim_one(&client, (id, 2, 3, 1)).await?;
-    client.query("SELECT pgbatch.complete_item($1, $2, 2)", &[&live.run, &live.token]).await?;
-    finish(&client, &[outcome(failed, Failed)]).await?;
-
+    let (id, live) = fill(&client).await?;
     let copied = Server::shared()?.empty_database().await?;
     copy(&database, &copied, role)?;
     let restored = copied.connect_as(role).await?;
     assert_eq!(content(&restored).await?, content(&client).await?);
+    goes_on(&restored, &restored, id, &live).await
+}
 
-    // Ids go on, the live run ends with its own token, the guard is there.
-    let next: i64 = value(&restored, "SELECT pgbatch.enqueue('q')").await?;
-    assert_eq!(next, id + 2);
-    restored.query("SELECT pgbatch.complete_item($1, $2, 3)", &[&live.run, &live.token]).await?;
-    finish(&restored, &[outcome(live.run, Succeeded)]).await?;
-    assert_eq!(claim_one(&restored, (id, 4, 4, 1)).await?.run, live.run + 1);
-    assert_eq!(refused(restored.batch_execute("DROP EXTENSION pgbatch").await)?.code().code(), "2BP01");
-    restored.batch_execute("SELECT pgbatch.create_queue('r', sql => 'SELECT 1')").await?;
+/// The extension is not created anew there: its tables and what they hold are taken over as they are.
+#[tokio::test]
+async fn pg_upgrade_takes_everything_along() -> Tested {
+    let mut server = Server::start(&Options::default())?;
+    let database = server.database().await?;
+    let client = database.connect().await?;
+    client.batch_execute("SELECT pgbatch.create_queue('q', sql => 'SELECT 1', max_attempts => 2)").await?;
+    let (id, live) = fill(&client).await?;
+    let before = content(&client).await?;
+    drop(client);
+    server.upgrade()?;
+    let database = server.existing_database(&database.name);
+    let client = database.connect().await?;
+    assert_eq!(content(&client).await?, before);
+    // The bell of the new server is another one, and rings.
+    let bell = "SELECT pgbatch.doorbell_seq()";
+    let rung: i64 = value(&client, bell).await?;
+    // As it has it, each extension is the superuser's afterwards; what is in it keeps its owner.
+    goes_on(&client, &database.connect_as(SUPERUSER).await?, id, &live).await?;
+    assert!(value::<i64>(&client, bell).await? > rung);
     Ok(())
 }
 

@@ -13,6 +13,7 @@
 mod database;
 mod prefix;
 mod standby;
+mod upgrade;
 mod watchdog;
 
 use std::io;

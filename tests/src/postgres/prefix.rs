@@ -71,21 +71,17 @@ impl Prefix {
             return Ok(());
         }
         let new = self.servers().join(format!("template-{}", std::process::id()));
-        run(self
-            .command(self.bin.join("initdb"))
-            .args([
-                "--no-sync",
-                "--auth=trust",
-                "--encoding=UTF8",
-                "--locale=C.UTF-8",
-                "--username",
-                SUPERUSER,
-            ])
-            .arg("-D")
-            .arg(&new))?;
+        self.initialize(&new)?;
         let role = format!("printf 'CREATE ROLE {OWNER} LOGIN;' | \"$1\" --single -D \"$2\" postgres");
         run(self.command("sh").args(["-c", &role, "sh"]).arg(self.bin.join("postgres")).arg(&new))?;
         rename(new, self.template())
+    }
+
+    /// Makes data with nobody in it but the superuser.
+    pub(super) fn initialize(&self, data: &Path) -> io::Result<()> {
+        let mut initdb = self.command(self.bin.join("initdb"));
+        initdb.args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"]);
+        run(initdb.args(["--username", SUPERUSER, "-D"]).arg(data))
     }
 
     /// The data of a server that was never started.

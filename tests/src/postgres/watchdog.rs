@@ -12,11 +12,11 @@ use super::{Options, Place};
 use crate::network::command_in;
 
 /// Starts the server; then, an order a line, stops it by a signal or starts it again, and says when that is done. At the
-/// end of the orders stops it in the way of a power cut. A shell has what runs in its background ignore SIGQUIT, which would
+/// end of the orders stops it in the way of a power cut. A shell has what runs in its background ignore SIGQUIT and SIGINT, which would
 /// be lost on a server that has not come as far as to take it.
 const WATCHDOG: &str = r#"
     dir=$1; shift
-    start() { env --default-signal=QUIT "$@" >>"$dir/log" 2>&1 </dev/null & server=$!; }
+    start() { env --default-signal=QUIT,INT "$@" >>"$dir/log" 2>&1 </dev/null & server=$!; }
     stop() { kill -"$1" "$server" 2>/dev/null; wait "$server"; }
     start "$@"
     while read -r order signal; do
@@ -52,6 +52,8 @@ const FILLER: &str = "data/filler";
 /// How to stop a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
+    /// `pg_ctl stop -m fast`: sessions are ended, and all is written down.
+    Fast,
     /// `pg_ctl stop -m immediate`: without a checkpoint, so the next start recovers from the log.
     Immediate,
     /// SIGKILL of its first process; the others end as soon as they notice.
@@ -103,6 +105,7 @@ impl Watchdog {
     /// Stops the server, and waits for its end.
     pub(super) fn stop(&mut self, how: Stop) -> io::Result<()> {
         self.order(match how {
+            Stop::Fast => "stop INT",
             Stop::Immediate => "stop QUIT",
             Stop::Kill => "stop KILL",
         })
