@@ -7,6 +7,7 @@ promtool=$(./promtool.sh)
 
 lint() { "$helm" lint --strict --quiet "$@" pgbatch; }
 render() { "$helm" template release pgbatch --namespace batches "$@" >/dev/null; }
+count() { "$helm" template release pgbatch --namespace batches "$@" | grep -cE "$pattern" || true; }
 refuse() {
     if render "$@" 2>/dev/null; then
         echo "helm: not refused: $*" >&2
@@ -20,15 +21,17 @@ render --set database.existingSecret=db
 render --values every-option.yaml
 render --values every-option.yaml --set migrate.hook=false
 # What needs the Prometheus operator comes when it is asked for only, and then with the job of the release in each selector.
-metrics() { "$helm" template release pgbatch --namespace batches "$@" | grep -cE "$pattern" || true; }
 pattern='^kind: (PodMonitor|PrometheusRule)$|^  pgbatch.json: '
-[ "$(metrics --set database.existingSecret=db)" = 0 ]
-[ "$(metrics --values every-option.yaml)" = 3 ]
+[ "$(count --set database.existingSecret=db)" = 0 ]
+[ "$(count --values every-option.yaml)" = 3 ]
 pattern='job=~".+"'
-[ "$(metrics --set database.existingSecret=db --set metrics.rules.enabled=true)" = 0 ]
+[ "$(count --set database.existingSecret=db --set metrics.rules.enabled=true)" = 0 ]
 pattern='pgbatch_leader\{job="batches/release-pgbatch"\}'
-[ "$(metrics --set database.existingSecret=db --set metrics.rules.enabled=true)" = 1 ]
+[ "$(count --set database.existingSecret=db --set metrics.rules.enabled=true)" = 1 ]
+pattern='PGBATCH_SQL_SECRETS, value: "crm=crm-login,shop=shop-login"'
+[ "$(count --values every-option.yaml)" -ge 1 ]
 refuse
+refuse --set database.existingSecret=db --set 'sql.secrets.a\,b=c'
 refuse --set database.existingSecret=db --set replica=2
 refuse --set database.existingSecret=db --set replicas=3
 refuse --set database.existingSecret=db --set database.ca.secret=a --set database.ca.configMap=b

@@ -23,8 +23,20 @@ pub(crate) async fn apply(
     executor: &impl Executor,
     progress: &mut Progress,
 ) -> Result<(), StoreError> {
-    let Plan { ends, running, notes, stops, strays, starts, claims, removals, prune, held: _, wake_at: _ } =
-        plan;
+    let Plan {
+        ends,
+        running,
+        notes,
+        ready,
+        stops,
+        strays,
+        starts,
+        claims,
+        removals,
+        prune,
+        held: _,
+        wake_at: _,
+    } = plan;
     if !ends.is_empty() {
         record_ends(ends, seen, store).await?;
     }
@@ -33,6 +45,9 @@ pub(crate) async fn apply(
     }
     if !notes.is_empty() {
         store.note_runs(notes).await?;
+    }
+    if !ready.is_empty() {
+        store.ready_runs(ready).await?;
     }
     if !starts.is_empty() {
         for spec in store.run_specs(starts).await? {

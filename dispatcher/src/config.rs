@@ -19,7 +19,7 @@ use crate::trigger::scaled_job::ScaledJobs;
 pub struct DatabaseArgs {
     /// Connection URL of the database with the extension, e.g. postgres://app@db/shop?sslmode=verify-full.
     /// Give the password by the environment (PGPASSWORD, or this URL in PGBATCH_DATABASE_URL), not here: command
-    /// lines can be read by others.
+    /// lines can be read by others. @FILE: the URL is in that file, which is read again for each connection.
     #[arg(long, env = "PGBATCH_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: DatabaseUrl,
 }
@@ -27,8 +27,9 @@ pub struct DatabaseArgs {
 /// What the commands for people have in common.
 #[derive(Debug, Args)]
 pub struct ClientArgs {
-    /// Connection URL of the database with the extension. Without it, PGHOST, PGPORT, PGDATABASE, PGUSER, PGSSLMODE and
-    /// PGSSLROOTCERT say where, as for psql; the password may come from PGPASSWORD, or from PGPASSFILE (~/.pgpass).
+    /// Connection URL of the database with the extension, or @FILE with it. Without it, PGHOST, PGPORT, PGDATABASE, PGUSER,
+    /// PGSSLMODE, PGSSLROOTCERT, PGSSLCERT, PGSSLKEY and PGCHANNELBINDING say where and how, as for psql; the password may come from
+    /// PGPASSWORD, or from PGPASSFILE (~/.pgpass).
     #[arg(long, env = "PGBATCH_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<DatabaseUrl>,
     /// table for people, json for programs.
@@ -80,19 +81,36 @@ pub struct ExecutorArgs {
     /// Secret whose key database-url is the connection URL of the Jobs of queues of SQL.
     #[arg(long, env = "PGBATCH_SQL_SECRET", value_name = "NAME")]
     pub sql_secret: Option<String>,
+    /// Secrets, likewise, with the logins of roles that have given a queue of theirs a statement: its Jobs connect as that role and
+    /// as no other.
+    #[arg(long, env = "PGBATCH_SQL_SECRETS", value_name = "ROLE=NAME", value_delimiter = ',', value_parser = login)]
+    pub sql_secrets: Vec<(String, String)>,
     /// Folder for the state of local processes (executor process); default: one per user.
     #[arg(long, env = "PGBATCH_PROCESS_DIR", value_name = "DIR")]
     pub process_dir: Option<PathBuf>,
 }
 
+/// `ROLE=NAME`. A role may have a `=` in its name, a Secret has none.
+fn login(text: &str) -> Result<(String, String), String> {
+    match text.rsplit_once('=') {
+        Some((role, secret)) if !role.is_empty() && !secret.is_empty() => {
+            Ok((role.to_owned(), secret.to_owned()))
+        }
+        _ => Err("expected ROLE=NAME, the name of a role of PostgreSQL and that of a Secret".to_owned()),
+    }
+}
+
 impl From<ExecutorArgs> for ExecutorConfig {
     fn from(args: ExecutorArgs) -> Self {
         // No `..`: a flag that is forgotten here does not compile.
-        let ExecutorArgs { executor, namespace, sql_image, sql_secret, process_dir } = args;
+        let ExecutorArgs { executor, namespace, sql_image, sql_secret, sql_secrets, process_dir } = args;
         match executor {
-            ExecutorKind::Kubernetes => {
-                Self::Kubernetes(KubernetesConfig { namespace, sql_image, sql_secret })
-            }
+            ExecutorKind::Kubernetes => Self::Kubernetes(KubernetesConfig {
+                namespace,
+                sql_image,
+                sql_secret,
+                sql_secrets: sql_secrets.into_iter().collect(),
+            }),
             ExecutorKind::Process => Self::Process(ProcessConfig { dir: process_dir }),
         }
     }

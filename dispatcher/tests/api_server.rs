@@ -26,7 +26,7 @@ async fn before(answer: impl Fn(Method, Uri) -> Response + Clone + Send + Sync +
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = Router::new().fallback(async move |method: Method, uri: Uri| answer(method, uri));
     tokio::spawn(async move { axum::serve(listener, server).await });
-    let settings = KubernetesConfig { namespace: Some("shop".into()), sql_image: None, sql_secret: None };
+    let settings = KubernetesConfig { namespace: Some("shop".into()), ..KubernetesConfig::default() };
     let executor = Kubernetes::connect_to(Config::new(url.parse().unwrap()), &settings, "an-id").unwrap();
     executor.watch_namespaces(&BTreeSet::new());
     executor

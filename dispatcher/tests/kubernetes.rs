@@ -46,7 +46,7 @@ impl Cluster {
     /// A dispatcher's executor that has read the namespace.
     async fn open(&self) -> Kubernetes {
         let config =
-            KubernetesConfig { namespace: Some(self.namespace.clone()), sql_image: None, sql_secret: None };
+            KubernetesConfig { namespace: Some(self.namespace.clone()), ..KubernetesConfig::default() };
         let executor = Kubernetes::connect_to(self.config.clone(), &config, INSTALLATION).unwrap();
         executor.watch_namespaces(&BTreeSet::new());
         let synced = async {
@@ -153,6 +153,24 @@ async fn fates_and_their_words() {
         }
     };
     tokio::time::timeout(LIMIT, removed).await.unwrap();
+    cluster.done().await;
+}
+
+#[tokio::test]
+async fn a_run_is_ready_by_the_conditions_of_its_pod_where_its_queue_names_some() {
+    let Some(cluster) = Cluster::new("ready").await else { return };
+    let executor = cluster.open().await;
+    let asked = |run, conditions: &[&str]| RunSpec {
+        pending_pod_conditions: Some(conditions.iter().map(ToString::to_string).collect()),
+        ..shell(run, "sleep 3")
+    };
+    executor.start(asked(1, &["Ready", "PodScheduled"]));
+    executor.start(asked(2, &["Ready", "example.com/Warm"]));
+    executor.start(shell(3, "sleep 3"));
+    until(&executor, 1, "was ready", |job| job.is_ready == Some(true)).await;
+    assert_eq!(running(&executor, 2).await.is_ready, Some(false));
+    assert_eq!(running(&executor, 3).await.is_ready, None);
+    assert!(ended(&executor, 1).await.succeeded);
     cluster.done().await;
 }
 
@@ -284,7 +302,7 @@ async fn what_is_refused_for_now_and_what_for_good() {
 #[tokio::test]
 async fn without_an_api_server_starts_are_tried_again() {
     let config = Config::new("http://127.0.0.1:1".parse().unwrap());
-    let settings = KubernetesConfig { namespace: Some("default".into()), sql_image: None, sql_secret: None };
+    let settings = KubernetesConfig { namespace: Some("default".into()), ..KubernetesConfig::default() };
     let executor = Kubernetes::connect_to(config, &settings, INSTALLATION).unwrap();
     assert!(!executor.watch_namespaces(&BTreeSet::new()));
     executor.start(shell(1, "true"));

@@ -6,6 +6,8 @@ CREATE TABLE pgbatch.queue (
                       CONSTRAINT queue_name CHECK (name ~ '^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$'),
     job_template      jsonb,
     sql               text,
+    -- Who wrote the statement: its runs log in as that role. NULL: the extension's owner; or there is none.
+    sql_role          text,
     max_parallel      int         NOT NULL CONSTRAINT queue_max_parallel CHECK (max_parallel > 0),
     -- A cap that it shares with other queues: see parallel_limit.
     limit_name        text,
@@ -25,10 +27,12 @@ CREATE TABLE pgbatch.queue (
     paused            boolean     NOT NULL DEFAULT false,
     created_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
     created_by        text        NOT NULL,
-    -- As check_queue_options() returns it: {"spring_batch": {"schema", "table_prefix"}}; NULL = nothing special.
+    -- As check_queue_options() returns it: {"pending_pod_conditions": [...], "spring_batch": {"schema", "table_prefix"}}; NULL =
+    -- nothing special.
     options           jsonb,
-    CONSTRAINT queue_one_kind CHECK ((job_template IS NULL) <> (sql IS NULL))
+    CONSTRAINT queue_one_kind CHECK ((job_template IS NULL) <> (sql IS NULL)),
+    CONSTRAINT queue_sql_role CHECK (sql_role IS NULL OR sql IS NOT NULL)
 );
 
 -- Whether there is any such queue, in one look: finish_runs() asks each time.
-CREATE INDEX queue_with_options ON pgbatch.queue (name) WHERE options IS NOT NULL;
+CREATE INDEX queue_of_spring_batch ON pgbatch.queue (name) WHERE options ? 'spring_batch';

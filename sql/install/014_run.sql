@@ -31,6 +31,8 @@ CREATE TABLE pgbatch.run (
     result      jsonb,
     -- Its last call of heartbeat().
     heartbeat_at timestamptz,
+    -- Whether a pod of it has the conditions of options.pending_pod_conditions of its queue; kept where there are any.
+    is_ready    boolean     NOT NULL DEFAULT false,
     -- Whether it was evicted, drained or preempted.
     disrupted   boolean     NOT NULL DEFAULT false,
     -- How many of its items succeeded, and failed for good, by this run; NULL until it ended. Retried items are in

@@ -2,7 +2,8 @@
 --
 -- Parameters:  name               at most 40 of a-z, 0-9 and "-"
 --              job_template       a batch/v1 JobTemplateSpec; either this
---              sql                or a statement, $1 = the item as jsonb
+--              sql                or a statement, $1 = the item as jsonb; its runs log in as the caller, unless that is the
+--                                 extension's owner, whose runs have a login of the dispatcher's
 --              max_parallel       live runs at a time
 --              limit_name         a cap that it shares with other queues: see create_limit()
 --              items_per_run      items handed to one run
@@ -20,7 +21,7 @@
 --              retain             how long ended batches are kept
 --              options            what few queues need: see check_queue_options()
 -- Errors:      22023 for a bad argument, 42704 for an unknown limit, 42710 for a name that is taken, 42501 for what only the
---              extension's owner may give: sql, namespace, limit_name, options
+--              extension's owner may give: namespace, limit_name, options.spring_batch
 -- Locks:       queue, against other creators and changes, not against enqueuers
 -- Writes:      queue, installation; the view drop_extension_guard; for another caller than the extension's owner queue_right: he
 --              owns the queue, see grant()
@@ -40,6 +41,7 @@ BEGIN
     q.name := name;
     q.job_template := job_template;
     q.sql := sql;
+    q.sql_role := pgbatch.sql_author(NULL, sql);
     q.max_parallel := max_parallel;
     q.limit_name := limit_name;
     q.items_per_run := items_per_run;
@@ -61,7 +63,7 @@ BEGIN
     LOCK TABLE pgbatch.queue IN SHARE ROW EXCLUSIVE MODE;
     PERFORM pgbatch.check_queue(q);
     PERFORM pgbatch.check_confined(q, NULL);
-    q.options := pgbatch.check_queue_options(options);
+    q.options := pgbatch.check_queue_options(options, NULL);
     IF EXISTS (SELECT FROM pgbatch.queue taken WHERE taken.name = q.name) THEN
         RAISE EXCEPTION USING ERRCODE = 'duplicate_object', MESSAGE = format('queue "%s" exists already', q.name),
             HINT = 'Change it with pgbatch.alter_queue().';

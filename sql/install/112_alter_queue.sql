@@ -3,7 +3,8 @@
 -- Parameters:  name  which queue; the others as for create_queue, NULL = unchanged. Giving job_template to a queue of
 --              SQL makes it one of Jobs, and the other way round. Options are given all at once; '{}' = none.
 -- Errors:      22023 for a bad argument, 42704 for an unknown queue or limit, 42501 for a queue that the caller may not
---              manage, and for what only the extension's owner may give: sql, namespace, limit_name, options
+--              manage, or for sql own, and for what only the extension's owner may give: namespace, limit_name,
+--              options.spring_batch
 -- Locks:       the queue's row; with another retain or max_starts_per, the rows of its ended batches
 -- Writes:      queue, batch
 CREATE FUNCTION pgbatch.alter_queue(
@@ -22,6 +23,7 @@ BEGIN
     IF num_nonnulls(job_template, sql) > 0 THEN
         q.job_template := job_template;
         q.sql := sql;
+        q.sql_role := pgbatch.sql_author(name, sql);
     END IF;
     q.max_parallel := coalesce(max_parallel, q.max_parallel);
     q.limit_name := coalesce(limit_name, q.limit_name);
@@ -39,7 +41,7 @@ BEGIN
     q.keep_failed := coalesce(keep_failed, q.keep_failed);
     q.retain := coalesce(retain, q.retain);
     IF options IS NOT NULL THEN
-        q.options := pgbatch.check_queue_options(options);
+        q.options := pgbatch.check_queue_options(options, q.options);
     END IF;
     PERFORM pgbatch.store_queue(q);
 END
@@ -82,7 +84,7 @@ BEGIN
     SELECT o.* INTO old FROM pgbatch.queue o WHERE o.name = q.name;
     PERFORM pgbatch.check_confined(q, old);
     UPDATE pgbatch.queue changed SET
-        job_template = q.job_template, sql = q.sql,
+        job_template = q.job_template, sql = q.sql, sql_role = q.sql_role,
         max_parallel = q.max_parallel, limit_name = q.limit_name, items_per_run = q.items_per_run,
         max_attempts = q.max_attempts, retry_backoff = q.retry_backoff, retry_backoff_max = q.retry_backoff_max,
         run_timeout = q.run_timeout, namespace = q.namespace, priority = q.priority,

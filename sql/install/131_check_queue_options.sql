@@ -1,32 +1,74 @@
--- pgbatch.check_queue_options: checks the options of a queue. There is one:
+-- pgbatch.check_queue_options: checks the options of a queue. There are two:
 --
---     spring_batch  its runs are applications of Spring Batch 5 or 6, whose tables are in this database: true, or
---                   {"schema": "public", "table_prefix": "BATCH_"}. See judge_spring_runs().
+--     pending_pod_conditions  KEDA's pendingPodConditions: ["Ready"]: to watch_count() and watch_kafka() a run counts as pending
+--                             until a pod of it has all these conditions; else until a container of it runs
+--     spring_batch            its runs are applications of Spring Batch 5 or 6, whose tables are in this database: true, or
+--                             {"schema": "public", "table_prefix": "BATCH_"}. See judge_spring_runs().
 --
--- Of its tables some are written with the rights of the extension's owner, whatever triggers they have. So, as with
--- watch_rows(), he alone may ask for it, and the tables must be his; the application needs SELECT, INSERT and UPDATE on them.
+-- Of the tables of Spring Batch some are written with the rights of the extension's owner, whatever triggers they have. So, as with
+-- watch_rows(), he alone may ask for that, and the tables must be his; the application needs SELECT, INSERT and UPDATE on them.
 --
 -- Parameters:  options  what was given; NULL = none
+--              old      what is stored; NULL = none. What somebody else was allowed, and stays as it is, is allowed
 -- Returns:     what is to be stored: with schema and table_prefix; NULL = none. A WARNING for each index that is missed
 -- Errors:      22023 with the JSON path; 42501 for a caller who is not the extension's owner, and for tables that are not his
-CREATE FUNCTION pgbatch.check_queue_options(options jsonb) RETURNS jsonb
+CREATE FUNCTION pgbatch.check_queue_options(options jsonb, old jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    usual   CONSTANT jsonb := '{"schema": "public", "table_prefix": "BATCH_"}';
-    example CONSTANT text := 'For example {"spring_batch": true}, or {"spring_batch": {"schema": "batch", "table_prefix": "BATCH_"}}.';
-    spring  jsonb := options -> 'spring_batch';
     unknown text;
 BEGIN
     IF options IS NULL THEN
         RETURN NULL;
     END IF;
     IF jsonb_typeof(options) <> 'object' THEN
-        PERFORM pgbatch.reject(format('options is invalid: %s, expected a JSON object', jsonb_typeof(options)), example);
+        PERFORM pgbatch.reject(format('options is invalid: %s, expected a JSON object', jsonb_typeof(options)),
+            'For example {"spring_batch": true}.');
     END IF;
-    SELECT k INTO unknown FROM jsonb_object_keys(options) k WHERE k <> 'spring_batch' ORDER BY k LIMIT 1;
+    SELECT k INTO unknown FROM jsonb_object_keys(options) k
+    WHERE k NOT IN ('pending_pod_conditions', 'spring_batch') ORDER BY k LIMIT 1;
     IF FOUND THEN
-        PERFORM pgbatch.reject(format('options.%s is invalid: unknown option', unknown), 'Known here: spring_batch.');
+        PERFORM pgbatch.reject(format('options.%s is invalid: unknown option', unknown),
+            'Known here: pending_pod_conditions, spring_batch.');
     END IF;
+    RETURN nullif(jsonb_strip_nulls(jsonb_build_object(
+        'pending_pod_conditions', pgbatch.check_pod_conditions(options -> 'pending_pod_conditions'),
+        'spring_batch', CASE WHEN options -> 'spring_batch' = old -> 'spring_batch' THEN old -> 'spring_batch'
+            ELSE pgbatch.check_spring_options(options -> 'spring_batch') END)), '{}');
+END
+$$;
+
+-- pgbatch.check_pod_conditions: checks options.pending_pod_conditions of a queue.
+--
+-- Parameters:  conditions  what was given; NULL = nothing
+-- Returns:     what is to be stored; NULL = none
+-- Errors:      22023
+CREATE FUNCTION pgbatch.check_pod_conditions(conditions jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Kubernetes' rule for the type of a condition.
+    IF conditions IS NOT NULL AND (jsonb_typeof(conditions) <> 'array' OR jsonb_array_length(conditions) > 16 OR EXISTS (
+        SELECT FROM jsonb_path_query(conditions, 'strict $[*]') c (value)
+        WHERE jsonb_typeof(c.value) <> 'string' OR char_length(c.value #>> '{}') > 316
+            OR c.value #>> '{}' !~ '^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$')) THEN
+        PERFORM pgbatch.reject(format('options.pending_pod_conditions is invalid: %s', left(conditions::text, 100)),
+            'Give types of conditions of pods, at most 16: {"pending_pod_conditions": ["Ready"]}.');
+    END IF;
+    RETURN nullif(conditions, '[]');
+END
+$$;
+
+-- pgbatch.check_spring_options: checks options.spring_batch of a queue.
+--
+-- Parameters:  spring  what was given; NULL = nothing
+-- Returns:     what is to be stored: with schema and table_prefix; NULL = none. A WARNING for each index that is missed
+-- Errors:      22023 with the JSON path; 42501 for a caller who is not the extension's owner, and for tables that are not his
+CREATE FUNCTION pgbatch.check_spring_options(spring jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    usual   CONSTANT jsonb := '{"schema": "public", "table_prefix": "BATCH_"}';
+    example CONSTANT text := 'For example {"spring_batch": true}, or {"spring_batch": {"schema": "batch", "table_prefix": "BATCH_"}}.';
+    unknown text;
+BEGIN
     IF spring IS NULL OR spring = 'false' THEN
         RETURN NULL;
     END IF;
@@ -56,7 +98,7 @@ BEGIN
     END IF;
     PERFORM pgbatch.check_spring_tables(spring);
     PERFORM pgbatch.warn_of_spring_scans(spring);
-    RETURN jsonb_build_object('spring_batch', spring);
+    RETURN spring;
 END
 $$;
 

@@ -72,8 +72,56 @@ BEGIN
 END
 $$;
 
--- pgbatch.check_confined: refuses settings of a queue that reach beyond it: a statement runs with the dispatcher's login for all
--- of them, a namespace may be another team's, a limit is shared with other queues.
+-- pgbatch.sql_author: as whom the runs of a statement log in: as whoever wrote it, so that a statement can do no more than he.
+--
+-- Parameters:  queue  which queue is to have it; NULL = one that is being made
+--              sql    the statement; NULL = none
+-- Returns:     the role; NULL = there is no statement, or the caller is the extension's owner or a superuser
+-- Errors:      42501 for a caller who does not own the queue; 22023 for a role that cannot log in
+CREATE FUNCTION pgbatch.sql_author(queue text, sql text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF sql IS NULL OR pgbatch.may('*', 'own') THEN
+        RETURN NULL;
+    END IF;
+    IF queue IS NOT NULL THEN
+        PERFORM pgbatch.check_right(queue, 'own');
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = pgbatch.caller() AND r.rolcanlogin) THEN
+        PERFORM pgbatch.reject(format('role "%s" cannot log in, and the runs of a statement log in as the role that wrote it',
+            pgbatch.caller()), 'SET ROLE to one that can; or have the extension''s owner give the statement.');
+    END IF;
+    RETURN pgbatch.caller();
+END
+$$;
+
+-- pgbatch.check_sql_login: refuses the statement of a queue to a session that has not logged in as the role that wrote it, or
+-- where that role does not own the queue any more.
+--
+-- Parameters:  q  the queue
+-- Errors:      42501
+CREATE FUNCTION pgbatch.check_sql_login(q pgbatch.queue) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF q.sql_role <> session_user::text THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('the statement of queue "%s" is by role "%s", and this session logged in as "%s"', q.name, q.sql_role,
+                session_user),
+            HINT = 'The dispatcher''s --sql-secrets names the Secret with the login of each role.';
+    ELSIF q.sql_role IS NOT NULL AND NOT EXISTS (
+        SELECT FROM pgbatch.queue_right r
+        WHERE r.queue IN (q.name, '*') AND r.what = 'own' AND r.role_id = to_regrole(quote_ident(r.role_name))
+            AND pg_has_role(session_user, r.role_id, 'USAGE')) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('the statement of queue "%s" is by role "%s", which does not own the queue any more', q.name,
+                q.sql_role),
+            HINT = 'Have an owner give the statement again, with pgbatch.alter_queue().';
+    END IF;
+END
+$$;
+
+-- pgbatch.check_confined: refuses settings of a queue that reach beyond it: a namespace may be another team's, a limit is shared
+-- with other queues.
 --
 -- Parameters:  q    as it is to be
 --              old  as it is; NULL = new
@@ -84,8 +132,7 @@ DECLARE
     setting text;
 BEGIN
     SELECT s.name INTO setting
-    FROM (VALUES ('sql', q.sql, old.sql), ('namespace', q.namespace, old.namespace),
-                 ('limit_name', q.limit_name, old.limit_name)) s (name, new, old)
+    FROM (VALUES ('namespace', q.namespace, old.namespace), ('limit_name', q.limit_name, old.limit_name)) s (name, new, old)
     WHERE s.new IS DISTINCT FROM s.old LIMIT 1;
     IF FOUND AND NOT pgbatch.may('*', 'own') THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',

@@ -17,7 +17,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
         WHEN 'own' THEN '{grant,revoke,drop_queue}'
         -- The last three are for "pgbatch doctor": who leads, and a try of the doorbell.
         WHEN 'dispatch' THEN '{await_lead,claim,claim_next,contract_version,doorbell_seq,finish_runs,kafka_items,kafka_triggers,note_kafka,'
-            'note_runs,observe,over_runs,prune,run_specs,start_runs,take_lag,take_records,try_lead,wait,'
+            'note_runs,observe,over_runs,prune,ready_runs,run_specs,start_runs,take_lag,take_records,try_lead,wait,'
             'explain_dispatcher,leader_key,ring}'
         WHEN 'scaled_jobs' THEN '{apply_scaled_job,keep_scaled_jobs}'
     END::text[]

@@ -26,11 +26,23 @@ BEGIN
 END
 $$;
 
+-- pgbatch.is_started: whether a live run counts as a Job that is not pending: KEDA's ScaledJob, pendingPodConditions. Without a
+-- search_path of its own, so that it is inlined; its operators are qualified by hand.
+--
+-- Parameters:  r  the run
+--              q  its queue
+CREATE FUNCTION pgbatch.is_started(r pgbatch.run, q pgbatch.queue) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN q.options OPERATOR(pg_catalog.?) 'pending_pod_conditions' THEN r.is_ready AND r.finished_at IS NULL
+        ELSE r.state OPERATOR(pg_catalog.=) 'running' END
+$$;
+
 -- pgbatch.demand_jobs: the batches that demand has made for a queue.
 --
 -- Returns:     batch_id
 --              open           items that have not ended: Jobs that KEDA would count
---              pending        of these, those without a running container
+--              pending        of these, those without a running container; where the queue has options.pending_pod_conditions,
+--                             those without a pod that has these
 --              new_succeeded  items that have succeeded since the demand was last evaluated
 --              new_failed     and failed
 --              is_over        whether it has ended
@@ -41,9 +53,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         greatest(r.failed - d.failed, 0), o.open = 0
     FROM pgbatch.demand_batch d
     LEFT JOIN pgbatch.batch b ON b.id = d.batch_id
+    JOIN pgbatch.queue q ON q.name = d.queue
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(r.succeeded), 0)::int AS succeeded, coalesce(sum(r.failed), 0)::int AS failed,
-            coalesce(sum(r.last_item - r.first_item + 1) FILTER (WHERE r.state = 'running'), 0)::int AS started
+            coalesce(sum(r.last_item - r.first_item + 1) FILTER (WHERE pgbatch.is_started(r, q)), 0)::int AS started
         FROM pgbatch.run r WHERE r.batch_id = d.batch_id) r
     CROSS JOIN LATERAL (
         SELECT CASE WHEN b.state IN ('waiting', 'pending', 'running') THEN b.items - r.succeeded - r.failed ELSE 0 END AS open) o

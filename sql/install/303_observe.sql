@@ -159,7 +159,8 @@ BEGIN
                 'attempt', r.attempt, 'state', r.state, 'started_at', r.started_at,
                 'cancel', b.cancel_requested_at IS NOT NULL,
                 'waiting', CASE WHEN r.state = 'starting' AND r.reason IS NOT NULL
-                    THEN json_build_object('reason', r.reason, 'message', coalesce(r.message, '')) END)
+                    THEN json_build_object('reason', r.reason, 'message', coalesce(r.message, '')) END,
+                'is_ready', r.is_ready)
             ORDER BY r.batch_id, r.id), '[]')
         FROM unnest(live) l (id)
         CROSS JOIN LATERAL (SELECT r.* FROM pgbatch.run r WHERE r.id = l.id LIMIT 1) r

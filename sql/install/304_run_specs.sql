@@ -20,6 +20,8 @@ BEGIN
                 SELECT json_agg(i.item ORDER BY i.item_no) FROM pgbatch.stored_item i
                 WHERE i.batch_id = r.batch_id AND i.item_no BETWEEN r.first_item AND r.last_item),
             'job_template', q.job_template,
+            'sql_role', q.sql_role,
+            'pending_pod_conditions', q.options -> 'pending_pod_conditions',
             'items_per_run', q.items_per_run,
             -- When a batch that came after others could be claimed is not kept.
             'waited_ms', CASE WHEN r.attempt = 1 THEN (
@@ -28,7 +30,7 @@ BEGIN
         FROM unnest(run_ids) WITH ORDINALITY w (id, place)
         CROSS JOIN LATERAL (SELECT r.* FROM pgbatch.run r WHERE r.id = w.id LIMIT 1) r
         CROSS JOIN LATERAL (
-            SELECT q.job_template, q.items_per_run FROM pgbatch.queue q WHERE q.name = r.queue LIMIT 1) q
+            SELECT q.job_template, q.sql_role, q.items_per_run, q.options FROM pgbatch.queue q WHERE q.name = r.queue LIMIT 1) q
         WHERE r.finished_at IS NULL
         ORDER BY w.place;
 END

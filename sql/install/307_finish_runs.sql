@@ -34,7 +34,7 @@ BEGIN
         SELECT r.id FROM unnest(runs) i (id)
         CROSS JOIN LATERAL (SELECT r.id, r.batch_id FROM pgbatch.run r WHERE r.id = i.id LIMIT 1) r
         WHERE r.batch_id = ANY (locked)));
-    IF EXISTS (SELECT FROM pgbatch.queue q WHERE q.options IS NOT NULL) THEN
+    IF EXISTS (SELECT FROM pgbatch.queue q WHERE q.options ? 'spring_batch') THEN
         outcomes := pgbatch.judge_spring_runs(outcomes, live);
     END IF;
     PERFORM pgbatch.end_runs(outcomes, live);

@@ -4,8 +4,8 @@
 --
 -- Parameters:  epoch  of the dispatcher that asks
 --              name   which trigger
--- Returns:     {"open": its items that have not ended: Jobs that KEDA would count, "pending": of these, those without a
---              running container, "most": its queue's max_parallel, "combined": [{"name", "reading"}, ...], what those triggers
+-- Returns:     {"open": its items that have not ended: Jobs that KEDA would count, "pending": of these, those that
+--              demand_jobs() counts as pending, "most": its queue's max_parallel, "combined": [{"name", "reading"}, ...], what those triggers
 --              asked for last, in their order}; NULL for a trigger that is gone
 -- Errors:      55000 if another dispatcher leads
 CREATE FUNCTION pgbatch.kafka_items(epoch bigint, name text) RETURNS jsonb
@@ -32,7 +32,7 @@ BEGIN
             FROM pgbatch.batch b
             CROSS JOIN LATERAL (
                 SELECT coalesce(sum(r.succeeded + r.failed), 0) AS ended,
-                    coalesce(sum(r.last_item - r.first_item + 1) FILTER (WHERE r.state = 'running'), 0) AS started
+                    coalesce(sum(r.last_item - r.first_item + 1) FILTER (WHERE pgbatch.is_started(r, q)), 0) AS started
                 FROM pgbatch.run r WHERE r.batch_id = b.id) r
             WHERE b.id = o.id AND b.trigger_name = ANY (m.names)) n ON true
         WHERE t.name = kafka_items.name AND t.kind = 'kafka'

@@ -25,7 +25,8 @@ $$;
 --
 -- Parameters:  run_id, token  what the run found in its environment
 -- Returns:     the items and the queue's statement
--- Errors:      55000 if the run has ended or the token is not its own
+-- Errors:      55000 if the run has ended or the token is not its own; 42501 if the statement is by another role than this session
+--              has logged in as
 -- Locks:       as check_run()
 CREATE FUNCTION pgbatch.run_statement(run_id bigint, token text)
 RETURNS TABLE (item_no int, item jsonb, statement text)
@@ -34,6 +35,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     r pgbatch.run := pgbatch.check_run(run_statement.run_id, run_statement.token);
 BEGIN
+    PERFORM pgbatch.check_sql_login(q) FROM pgbatch.queue q WHERE q.name = r.queue;
     RETURN QUERY
         SELECT i.item_no, i.item, q.sql
         FROM pgbatch.queue q

@@ -13,6 +13,7 @@ mod on_cluster;
 mod silence;
 mod spring;
 mod spring_partitions;
+mod statements;
 mod waiting;
 
 use std::collections::BTreeSet;

@@ -1,11 +1,12 @@
 //! Grants and what becomes of them: by whom, of what, in a dump, on all queues, taken back, and two at once.
 
 use e2e::postgres::{OWNER, SUPERUSER, Server};
+use serde_json::{Value, json};
 
 use crate::dump::copy;
 use crate::role_attacks::{INTO_A, INTO_B, code};
 use crate::roles::Stage;
-use crate::support::{Tested, refused, until_waiting, value, with_queue};
+use crate::support::{Tested, claim_one, refused, until_waiting, value, with_queue};
 
 #[tokio::test]
 async fn a_dump_takes_rights_along() -> Tested {
@@ -76,10 +77,8 @@ async fn a_maker_of_queues_owns_his_own() -> Tested {
         value(&stage.client("stranger").await?, "SELECT string_agg(name, ' ') FROM pgbatch.queues").await?;
     assert_eq!(seen, "mine");
     for call in [
-        "create_queue('sql', sql => 'SELECT 1')".to_owned(),
         format!("create_queue('there', '{template}', namespace => 'other')"),
         format!("create_queue('much', '{template}', limit_name => 'shared')"),
-        "alter_queue('mine', sql => 'SELECT 1')".to_owned(),
         "alter_queue('mine', namespace => 'other')".to_owned(),
         "alter_queue('mine', limit_name => 'shared')".to_owned(),
         format!("grant('mine', '{stranger}', 'own')"),
@@ -99,9 +98,10 @@ async fn a_manager_may_not_reach_beyond_the_queue() -> Tested {
     let stage = Stage::set().await?;
     for role in ["manager", "chief"] {
         let client = stage.client(role).await?;
-        for (setting, call) in
-            [("limit_name", "reset_queue('a', 'limit_name')"), ("sql", "alter_queue('a', sql => 'SELECT 2')")]
-        {
+        for (setting, call) in [
+            ("limit_name", "reset_queue('a', 'limit_name')"),
+            ("namespace", "alter_queue('a', namespace => 'other')"),
+        ] {
             let error = refused(client.batch_execute(&format!("SELECT pgbatch.{call}")).await)?;
             assert_eq!(
                 error.message(),
@@ -110,6 +110,88 @@ async fn a_manager_may_not_reach_beyond_the_queue() -> Tested {
             assert_eq!((error.code().code(), error.hint().is_some()), ("42501", true), "{role}");
         }
     }
+    let manager = stage.client("manager").await?;
+    let error = refused(manager.batch_execute("SELECT pgbatch.alter_queue('a', sql => 'SELECT 2')").await)?;
+    let name = stage.role("manager");
+    let expected = format!("queue \"a\" does not exist, or role \"{name}\" has not the right \"own\" on it");
+    assert_eq!((error.code().code(), error.message()), ("42501", expected.as_str()));
+    Ok(())
+}
+
+/// So that a statement can do no more than whoever wrote it, least of all what the dispatcher may.
+#[tokio::test]
+async fn a_statement_is_told_to_nobody_but_the_login_of_whoever_wrote_it() -> Tested {
+    let stage = Stage::set().await?;
+    let run = claim_one(&stage.owner, (1, 2, 2, 1)).await?;
+    assert_eq!(run.sql_role, None);
+    let statement = format!("SELECT statement FROM pgbatch.run_statement({}, '{}')", run.run, run.token);
+    let author = "SELECT coalesce(sql_role, '') FROM pgbatch.queues WHERE name = 'a'";
+    let (name, chief) = (stage.role("chief"), stage.client("chief").await?);
+    chief.batch_execute("SELECT pgbatch.alter_queue('a', sql => 'SELECT 2')").await?;
+    assert_eq!(value::<String>(&stage.owner, author).await?, name);
+    assert_eq!(value::<String>(&chief, &statement).await?, "SELECT 2");
+    // SET ROLE is no login: the session could go back from it.
+    stage.superuser.batch_execute(&format!("SET ROLE {name}")).await?;
+    for (client, login) in [
+        (&stage.owner, OWNER.to_owned()),
+        (&stage.superuser, SUPERUSER.to_owned()),
+        (&stage.client("manager").await?, stage.role("manager")),
+    ] {
+        let error = refused(client.query(&statement, &[]).await)?;
+        let expected = format!(
+            "the statement of queue \"a\" is by role \"{name}\", and this session logged in as \"{login}\""
+        );
+        assert_eq!((error.code().code(), error.message()), ("42501", expected.as_str()));
+        assert!(error.hint().is_some_and(|hint| hint.contains("--sql-secrets")));
+    }
+    // Another setting changes no author, and a Job template has none.
+    chief.batch_execute("SELECT pgbatch.alter_queue('a', max_parallel => 3)").await?;
+    let next = "SELECT json_build_object('r', s -> 'sql_role') FROM pgbatch.run_specs($1) s";
+    let spec: Value = stage.owner.query_one(next, &[&vec![run.run]]).await?.get(0);
+    assert_eq!(spec["r"], json!(name));
+    stage
+        .owner
+        .batch_execute(&format!(
+            "SELECT pgbatch.revoke('a', '{name}', 'own'), pgbatch.grant('a', '{name}', 'read')"
+        ))
+        .await?;
+    let error = refused(chief.query(&statement, &[]).await)?;
+    let expected =
+        format!("the statement of queue \"a\" is by role \"{name}\", which does not own the queue any more");
+    assert_eq!((error.code().code(), error.message()), ("42501", expected.as_str()));
+    stage.owner.batch_execute("SELECT pgbatch.alter_queue('a', sql => 'SELECT 3')").await?;
+    assert_eq!(value::<String>(&stage.owner, author).await?, "");
+    assert_eq!(value::<String>(&stage.owner, &statement).await?, "SELECT 3");
+    Ok(())
+}
+
+/// Whoever makes a queue writes its statement; a group that cannot log in cannot.
+#[tokio::test]
+async fn a_statement_is_by_a_role_that_can_log_in_and_a_job_template_by_none() -> Tested {
+    let stage = Stage::set().await?;
+    let (maker, blanket) = (stage.client("blanket").await?, stage.role("blanket"));
+    maker.batch_execute("SELECT pgbatch.create_queue('mine', sql => 'SELECT 4')").await?;
+    assert_eq!(
+        value::<String>(&maker, "SELECT sql_role FROM pgbatch.queues WHERE name = 'mine'").await?,
+        blanket
+    );
+    let template = r#"{"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}}"#;
+    maker.batch_execute(&format!("SELECT pgbatch.alter_queue('mine', '{template}')")).await?;
+    let none = "SELECT sql_role IS NULL FROM pgbatch.queues WHERE name = 'mine'";
+    assert!(value::<bool>(&maker, none).await?);
+    stage
+        .superuser
+        .batch_execute(&format!(
+            "CREATE ROLE {blanket}_group; GRANT {blanket}_group TO {blanket};
+             SELECT pgbatch.grant('mine', '{blanket}_group', 'own')"
+        ))
+        .await?;
+    maker.batch_execute(&format!("SET ROLE {blanket}_group")).await?;
+    let error = refused(maker.batch_execute("SELECT pgbatch.alter_queue('mine', sql => 'SELECT 5')").await)?;
+    let expected = format!(
+        "role \"{blanket}_group\" cannot log in, and the runs of a statement log in as the role that wrote it"
+    );
+    assert_eq!((error.code().code(), error.message()), ("22023", expected.as_str()));
     Ok(())
 }
 

@@ -200,6 +200,17 @@ async fn what_a_lag_has_made_is_counted_until_it_has_ended() -> Tested {
         )
         .await?;
     assert_eq!(counted().await?, Some(json!({"open": 5, "pending": 3, "most": 7, "combined": []})));
+    let conditions =
+        "SELECT pgbatch.alter_queue('q', options => '{\"pending_pod_conditions\": [\"Ready\"]}')";
+    client.batch_execute(conditions).await?;
+    assert_eq!(counted().await?, Some(json!({"open": 5, "pending": 5, "most": 7, "combined": []})));
+    client
+        .execute(
+            &format!("SELECT pgbatch.ready_runs({epoch}, $1)"),
+            &[&json!([{"run": run, "is_ready": true}])],
+        )
+        .await?;
+    assert_eq!(counted().await?, Some(json!({"open": 5, "pending": 3, "most": 7, "combined": []})));
     finish(&client, &[outcome(run, Succeeded)]).await?;
     assert_eq!(counted().await?, Some(json!({"open": 3, "pending": 3, "most": 7, "combined": []})));
     let row = client.query_one("SELECT last_value::int, error FROM pgbatch.triggers", &[]).await?;

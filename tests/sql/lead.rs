@@ -36,12 +36,13 @@ async fn one_leads_and_the_next_has_a_higher_number() -> Tested {
 }
 
 /// Everything that a dispatcher says, with one live run 1 of batch 1 and one pending item.
-const CALLS: [&str; 7] = [
+const CALLS: [&str; 8] = [
     "observe(1)",
     "claim(1, '[{\"batch\": 1, \"first_item\": 2, \"last_item\": 2, \"attempt\": 1}]')",
     "start_runs(1, '[{\"run\": 1, \"started_at\": \"2026-01-01T00:00:00Z\"}]')",
     "finish_runs(1, '[{\"run\": 1, \"state\": \"succeeded\"}]')",
     "note_runs(1, '[{\"run\": 1, \"waiting\": {\"reason\": \"Unschedulable\", \"message\": \"x\"}}]')",
+    "ready_runs(1, '[{\"run\": 1, \"is_ready\": true}]')",
     "over_runs(1, '{1}')",
     "prune(1)",
 ];

@@ -51,6 +51,7 @@ async fn every_function_pins_its_search_path() -> Tested {
             "pgbatch.enqueue_query",
             "pgbatch.heads_of",
             "pgbatch.import_scaled_job",
+            "pgbatch.is_started",
             "pgbatch.ms",
             "pgbatch.schedule",
             "pgbatch.take_import_steps",

@@ -12,7 +12,7 @@ async fn the_defaults_are_those_of_the_contract() -> Tested {
     let (_database, client) = with_queue("").await?;
     let row: Value = value(&client, "SELECT to_jsonb(q) - 'created_at' FROM pgbatch.queues q").await?;
     let expected = serde_json::json!({
-        "name": "q", "sql": "SELECT 1", "job_template": null, "paused": false, "max_parallel": 10,
+        "name": "q", "sql": "SELECT 1", "sql_role": null, "job_template": null, "paused": false, "max_parallel": 10,
         "limit_name": null, "items_per_run": 1, "max_attempts": 3, "retry_backoff": "00:00:10", "retry_backoff_max": "01:00:00",
         "run_timeout": null, "namespace": null, "priority": 0, "max_per_key": null, "max_starts": null,
         "max_starts_per": "00:01:00", "keep_succeeded": 10, "keep_failed": 10, "retain": "7 days",

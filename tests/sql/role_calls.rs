@@ -107,6 +107,7 @@ pub(crate) const CALLS: &[Call] = &[
     nothing("observe", "dispatch", "SELECT pgbatch.observe(1)", ""),
     nothing("over_runs", "dispatch", "SELECT pgbatch.over_runs(1, '{}')", ""),
     nothing("prune", "dispatch", "SELECT pgbatch.prune(1)", ""),
+    nothing("ready_runs", "dispatch", "SELECT pgbatch.ready_runs(1, '[]')", ""),
     nothing("run_specs", "dispatch", "SELECT pgbatch.run_specs('{}')", ""),
     nothing("start_runs", "dispatch", "SELECT pgbatch.start_runs(1, '[]')", ""),
     // With as many arguments as it has.

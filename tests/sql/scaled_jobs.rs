@@ -77,6 +77,14 @@ async fn a_change_changes_the_queue_and_makes_the_triggers_again() -> Tested {
     apply(&client, &manifest).await?;
     assert_eq!(value::<String>(&client, made).await?, first, "the same again does nothing");
     assert_eq!(queue(&client).await?["run_timeout"], "00:01:00");
+    for conditions in [json!(["Ready"]), json!(["Ready", "PodScheduled"])] {
+        manifest["spec"]["scalingStrategy"] = json!({"pendingPodConditions": conditions});
+        apply(&client, &manifest).await?;
+        assert_eq!(queue(&client).await?["options"], json!({"pending_pod_conditions": conditions}));
+    }
+    manifest["spec"]["scalingStrategy"] = json!(null);
+    apply(&client, &manifest).await?;
+    assert_eq!(queue(&client).await?["options"], json!(null));
 
     let trigger = manifest["spec"]["triggers"][0].clone();
     let changed = scaled_job(

@@ -319,6 +319,11 @@ async fn options_are_checked_at_the_call_and_nothing_is_stored() -> Tested {
     let cases = [
         ("[]", "options is invalid: array, expected a JSON object"),
         (r#"{"spring_bach": true}"#, "options.spring_bach is invalid: unknown option"),
+        (r#"{"pending_pod_conditions": "Ready"}"#, "options.pending_pod_conditions is invalid: \"Ready\""),
+        (
+            r#"{"pending_pod_conditions": ["Ready", "a,b"]}"#,
+            "options.pending_pod_conditions is invalid: [\"Ready\", \"a,b\"]",
+        ),
         (r#"{"spring_batch": 1}"#, "options.spring_batch is invalid: 1"),
         (r#"{"spring_batch": null}"#, "options.spring_batch is invalid: null"),
         (r#"{"spring_batch": {"prefix": "B"}}"#, "options.spring_batch.prefix is invalid: unknown option"),

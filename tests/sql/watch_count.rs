@@ -91,6 +91,52 @@ async fn the_end_of_a_run_is_followed_by_the_next_one() -> Tested {
     Ok(())
 }
 
+/// Of these runs, which have a pod with the conditions.
+async fn ready(client: &Client, runs: &[(i64, bool)]) -> Tested {
+    let ready: Vec<Value> =
+        runs.iter().map(|(run, is_ready)| json!({"run": run, "is_ready": is_ready})).collect();
+    client.query(&format!("SELECT pgbatch.ready_runs({EPOCH}, $1)"), &[&json!(ready)]).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn pending_is_without_the_conditions_where_the_queue_names_some() -> Tested {
+    let (_database, client) = counted(5, ", strategy => 'accurate'").await?;
+    let conditions = json!({"pending_pod_conditions": ["Ready", "example.com/Warm"]});
+    client.execute("SELECT pgbatch.alter_queue('q', options => $1)", &[&conditions]).await?;
+    assert_eq!(made(&client).await?, [5]);
+    let specs = claim(&client, &[(1, 1, 1, 1), (1, 2, 2, 1), (1, 3, 3, 1)]).await?;
+    assert!(
+        specs.iter().all(|spec| json!(spec.pending_pod_conditions) == conditions["pending_pod_conditions"])
+    );
+    let runs: Vec<i64> = specs.iter().map(|spec| spec.run).collect();
+    let started: Vec<_> =
+        runs.iter().map(|run| Started { run: *run, started_at: jiff::Timestamp::UNIX_EPOCH }).collect();
+    client
+        .query(&format!("SELECT pgbatch.start_runs({EPOCH}, $1)"), &[&serde_json::to_value(started)?])
+        .await?;
+    touch(&client).await?;
+    assert_eq!(made(&client).await?, [5], "a running container is not what counts");
+    // One without a container may have the conditions too.
+    ready(&client, &[(runs[0], true), (runs[1], true)]).await?;
+    let live: Vec<bool> = observe(&client).await?.live.iter().map(|run| run.is_ready).collect();
+    assert_eq!(live, [true, true, false]);
+    touch(&client).await?;
+    assert_eq!(made(&client).await?, [5, 2]);
+    ready(&client, &[(runs[0], false)]).await?;
+    touch(&client).await?;
+    assert_eq!(made(&client).await?, [5, 2], "pending are those of both batches, 6 of 7");
+    finish(&client, &[outcome(runs[1], Succeeded)]).await?;
+    ready(&client, &[(runs[1], false), (runs[2], true), (99, true)]).await?;
+    touch(&client).await?;
+    assert_eq!(made(&client).await?, [5, 2], "what has ended is neither");
+    let stored = "SELECT jsonb_agg(is_ready ORDER BY id) FROM pgbatch.run";
+    assert_eq!(value::<Value>(&client, stored).await?, json!([false, true, true]));
+    client.batch_execute("SELECT pgbatch.reset_queue('q', 'options')").await?;
+    assert_eq!(claim(&client, &[(1, 4, 4, 1)]).await?[0].pending_pod_conditions, None);
+    Ok(())
+}
+
 #[tokio::test]
 async fn each_strategy_subtracts_what_kedas_does() -> Tested {
     for (arguments, more) in [

@@ -111,6 +111,8 @@ pub(crate) mod tests {
             token: "5a0e".into(),
             items: vec![item(json!({"user": "ann $(PGBATCH_RUN_TOKEN)", "duration-seconds": 5}))],
             job_template: None,
+            sql_role: None,
+            pending_pod_conditions: None,
             items_per_run: 1,
             waited_ms: None,
         }

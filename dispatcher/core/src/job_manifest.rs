@@ -1,5 +1,7 @@
 //! From a claimed run to its Kubernetes Job.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::batch::v1::{
     Job, JobSpec, JobTemplateSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern,
     PodFailurePolicyRule,
@@ -11,7 +13,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::environment::{escape, variables};
-use crate::name::{job_name, labels};
+use crate::name::{PENDING_POD_CONDITIONS, job_name, labels};
 use crate::run::RunSpec;
 
 /// The key of the Secret with the connection URL for the Jobs of queues of SQL.
@@ -28,6 +30,8 @@ pub struct ManifestContext {
     pub sql_image: Option<String>,
     /// The Secret with the connection URL under [`SQL_SECRET_KEY`], for queues of SQL.
     pub sql_secret: Option<String>,
+    /// The Secrets with the logins of the roles that may write statements, by role.
+    pub sql_secrets: BTreeMap<String, String>,
 }
 
 /// Why a run cannot become a Job. No retry mends any of these.
@@ -43,6 +47,16 @@ pub enum ManifestError {
         queue: String,
         /// The flag.
         flag: &'static str,
+    },
+    /// The statement may be run by its author's login only.
+    #[error(
+        "the statement of queue {queue} is by role {role:?}: the dispatcher must be started with --sql-secrets {role}=NAME, the Secret of that role's login"
+    )]
+    NoLogin {
+        /// The queue.
+        queue: String,
+        /// The role.
+        role: String,
     },
 }
 
@@ -62,7 +76,12 @@ pub fn build(spec: &RunSpec, context: &ManifestContext) -> Result<Job, ManifestE
     let ours = labels(spec, &context.installation);
     let mut metadata = template.metadata.unwrap_or_default();
     metadata.labels.get_or_insert_default().extend(ours.clone());
-    job.template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(ours);
+    let pod = job.template.metadata.get_or_insert_default();
+    pod.labels.get_or_insert_default().extend(ours);
+    if let Some(conditions) = &spec.pending_pod_conditions {
+        let annotations = pod.annotations.get_or_insert_default();
+        annotations.insert(PENDING_POD_CONDITIONS.to_owned(), conditions.join(","));
+    }
     fix_pod(job.template.spec.get_or_insert_default(), spec);
     Ok(Job {
         // As with a CronJob's template, labels and annotations are all that is taken from its metadata.
@@ -131,7 +150,13 @@ fn fix_pod(pod: &mut PodSpec, spec: &RunSpec) {
 fn sql_template(spec: &RunSpec, context: &ManifestContext) -> Result<JobTemplateSpec, ManifestError> {
     let missing = |flag| ManifestError::MissingFlag { queue: spec.queue.clone(), flag };
     let image = context.sql_image.as_ref().ok_or_else(|| missing("--sql-image"))?;
-    let secret = context.sql_secret.as_ref().ok_or_else(|| missing("--sql-secret"))?;
+    let secret = match &spec.sql_role {
+        None => context.sql_secret.as_ref().ok_or_else(|| missing("--sql-secret"))?,
+        Some(role) => context
+            .sql_secrets
+            .get(role)
+            .ok_or_else(|| ManifestError::NoLogin { queue: spec.queue.clone(), role: role.clone() })?,
+    };
     let pod = PodSpec {
         containers: vec![sql_container(image, secret)],
         automount_service_account_token: Some(false),

@@ -17,6 +17,9 @@ pub const BATCH: &str = "pgbatch.io/batch";
 pub const RUN: &str = "pgbatch.io/run";
 /// Which pgbatch: the id of the database's installation. Two databases may share a namespace.
 pub const INSTALLATION: &str = "pgbatch.io/installation";
+/// An annotation of the pods of runs that count as pending by conditions: which ones, comma-separated. With it a watch that
+/// sees a pod knows what to look for, whoever created it.
+pub const PENDING_POD_CONDITIONS: &str = "pgbatch.io/pending-pod-conditions";
 
 /// The name of a run's Job: deterministic, so that a second create finds the first one's Job.
 ///

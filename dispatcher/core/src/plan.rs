@@ -38,6 +38,8 @@ pub struct Plan {
     pub running: Vec<Started>,
     /// Runs that do not start, or start at last: record why, or that it is over.
     pub notes: Vec<Note>,
+    /// Runs that count as pending no longer, or again, by the conditions of their pods: record it.
+    pub ready: Vec<Ready>,
     /// Jobs to stop: cancelled, over their time, or disrupted too often.
     pub stops: Vec<RunId>,
     /// Jobs that go on though PostgreSQL holds no live run for them: ask it again, and stop those that are over.
@@ -85,6 +87,16 @@ pub struct Note {
     pub run: RunId,
     /// None: nothing is in its way any more.
     pub waiting: Option<Waiting>,
+}
+
+/// Whether a pod of a run has the conditions by which its queue counts pending runs: an element of what
+/// `pgbatch.ready_runs()` takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ready {
+    /// The run.
+    pub run: RunId,
+    /// False: it counts as pending.
+    pub is_ready: bool,
 }
 
 /// The end of a run, to be recorded.
@@ -188,6 +200,7 @@ impl Plan {
             ends,
             running,
             notes,
+            ready,
             stops,
             strays,
             starts,
@@ -200,6 +213,7 @@ impl Plan {
         ends.is_empty()
             && running.is_empty()
             && notes.is_empty()
+            && ready.is_empty()
             && stops.is_empty()
             && strays.is_empty()
             && starts.is_empty()

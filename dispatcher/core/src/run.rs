@@ -32,6 +32,12 @@ pub struct RunSpec {
     pub items: Vec<Item>,
     /// The queue's `JobTemplateSpec`; none for a queue of SQL.
     pub job_template: Option<Value>,
+    /// As whom the run of a queue of SQL logs in; none = by the dispatcher's own choice.
+    #[serde(default)]
+    pub sql_role: Option<String>,
+    /// `options.pending_pod_conditions` of its queue: what its pods are looked at for.
+    #[serde(default)]
+    pub pending_pod_conditions: Option<Vec<String>>,
     /// Several items a run: then `PGBATCH_ITEMS` is set, even for a single one.
     pub items_per_run: u32,
     /// How long its items had waited when it was claimed, in milliseconds; none where that is not known, or where it is not

@@ -81,6 +81,8 @@ pub struct Queue {
     pub keep_succeeded: i32,
     /// Ended Jobs that are kept.
     pub keep_failed: i32,
+    /// A run counts as pending until a pod of it has all of these; none = until a container of it runs.
+    pub pending_pod_conditions: Vec<String>,
     /// Whether nothing starts for now.
     pub is_paused: bool,
 }

@@ -147,6 +147,9 @@ pub struct LiveRun {
     pub cancel: bool,
     /// What is recorded of why it does not start, while it is `starting`.
     pub waiting: Option<Waiting>,
+    /// What is recorded of whether a pod of it has the conditions by which its queue counts pending runs.
+    #[serde(default)]
+    pub is_ready: bool,
 }
 
 /// Why a run does not start, for as long as it does not.
@@ -176,6 +179,8 @@ pub struct JobView {
     pub waiting: Option<Waiting>,
     /// How many of its pods were evicted, drained or preempted and have been replaced.
     pub disruptions: u32,
+    /// Whether a pod of it has the conditions by which its queue counts pending runs; none = nobody asks, or has none.
+    pub is_ready: Option<bool>,
 }
 
 /// How far a Job is.

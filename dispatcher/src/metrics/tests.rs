@@ -54,8 +54,16 @@ fn looks_at(metrics: &Metrics, queues: &[&str], live: &[(&str, &str)]) {
 
 fn job(run: i64, phase: JobPhase, has_started: bool) -> ExecutorView {
     let started_at = has_started.then_some(Timestamp::UNIX_EPOCH);
-    let job =
-        JobView { run, queue: "q".into(), phase, started_at, stopping: false, waiting: None, disruptions: 0 };
+    let job = JobView {
+        run,
+        queue: "q".into(),
+        phase,
+        started_at,
+        stopping: false,
+        waiting: None,
+        disruptions: 0,
+        is_ready: None,
+    };
     ExecutorView { jobs: [(run, job)].into(), ..ExecutorView::default() }
 }
 

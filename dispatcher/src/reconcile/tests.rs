@@ -23,6 +23,7 @@ fn view(phase: JobPhase) -> ExecutorView {
         stopping: false,
         waiting: None,
         disruptions: 0,
+        is_ready: None,
     };
     ExecutorView { synced: true, jobs: [(RUN, job)].into(), ..ExecutorView::default() }
 }

@@ -12,7 +12,7 @@ mod settings;
 pub(crate) mod silence;
 mod tls;
 
-use pgbatch_core::plan::{Claim, Note, Permit, Started};
+use pgbatch_core::plan::{Claim, Note, Permit, Ready, Started};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{RunId, StoreView};
 
@@ -29,7 +29,7 @@ pub use session::{ClosedBatch, PostgresSession, StoreError};
 
 /// All routines of the schema `pgbatch` that a dispatcher calls: what `pgbatch.grant_dispatcher()` grants. A test of the SQL
 /// compares the two.
-pub(crate) const FUNCTIONS: [&str; 19] = [
+pub(crate) const FUNCTIONS: [&str; 20] = [
     "await_lead",
     "claim",
     "claim_next",
@@ -43,6 +43,7 @@ pub(crate) const FUNCTIONS: [&str; 19] = [
     "observe",
     "over_runs",
     "prune",
+    "ready_runs",
     "run_specs",
     "start_runs",
     "take_lag",
@@ -124,6 +125,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// The session broke.
     fn note_runs(&self, notes: &[Note]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Records whether pods of these runs have the conditions by which their queues count pending runs.
+    ///
+    /// # Errors
+    /// The session broke.
+    fn ready_runs(&self, ready: &[Ready]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Records how these runs ended; returns the batches that ended with them.
     ///

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgbatch_core::plan::{Claim, Note, Permit, Started};
+use pgbatch_core::plan::{Claim, Note, Permit, Ready, Started};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{RunId, StoreView};
 use pgbatch_core::state::BatchState;
@@ -123,6 +123,7 @@ struct Calls {
     over_runs: Statement,
     start_runs: Statement,
     note_runs: Statement,
+    ready_runs: Statement,
     finish_runs: Statement,
     prune: Statement,
 }
@@ -166,6 +167,7 @@ impl Database for DatabaseUrl {
             over_runs: prepare("SELECT pgbatch.over_runs($1, $2)").await?,
             start_runs: prepare("SELECT pgbatch.start_runs($1, $2)").await?,
             note_runs: prepare("SELECT pgbatch.note_runs($1, $2)").await?,
+            ready_runs: prepare("SELECT pgbatch.ready_runs($1, $2)").await?,
             finish_runs: prepare("SELECT pgbatch.finish_runs($1, $2)").await?,
             prune: prepare("SELECT pgbatch.prune($1)").await?,
         };
@@ -227,6 +229,10 @@ impl Store for PostgresSession {
 
     async fn note_runs(&self, notes: &[Note]) -> Result<(), StoreError> {
         self.run("note_runs", &self.calls.note_runs, &[&self.epoch, &Json(notes)]).await
+    }
+
+    async fn ready_runs(&self, ready: &[Ready]) -> Result<(), StoreError> {
+        self.run("ready_runs", &self.calls.ready_runs, &[&self.epoch, &Json(ready)]).await
     }
 
     async fn over_runs(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use pgbatch_core::plan::{Claim, Note, Permit, Started};
+use pgbatch_core::plan::{Claim, Note, Permit, Ready, Started};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{RunId, StoreView};
 use pgbatch_dispatcher::store::{
@@ -263,6 +263,11 @@ impl Store for SimulatedSession {
     async fn note_runs(&self, notes: &[Note]) -> Result<(), StoreError> {
         let notes = notes.to_vec();
         self.call("note_runs", move |tables, epoch| tables.note_runs(epoch, &notes)).await
+    }
+
+    async fn ready_runs(&self, ready: &[Ready]) -> Result<(), StoreError> {
+        let ready = ready.to_vec();
+        self.call("ready_runs", move |tables, epoch| tables.ready_runs(epoch, &ready)).await
     }
 
     async fn finish_runs(&self, outcomes: &[Outcome]) -> Result<Vec<ClosedBatch>, StoreError> {

@@ -38,37 +38,43 @@ securityContext:
 
 {{/* What says where the database is, and where Jobs go. */}}
 {{- define "pgbatch.env" -}}
-- name: PGBATCH_DATABASE_URL
-  valueFrom:
-    secretKeyRef: {name: {{ .Values.database.existingSecret | quote }}, key: {{ .Values.database.key | quote }}}
+- {name: PGBATCH_DATABASE_URL, value: "@/etc/pgbatch/database/database-url"}
 - {name: PGBATCH_NAMESPACE, value: {{ first .Values.namespaces | default .Release.Namespace | quote }}}
-{{- with .Values.sql.existingSecret }}
+{{- if or .Values.sql.existingSecret .Values.sql.secrets }}
 - {name: PGBATCH_SQL_IMAGE, value: {{ include "pgbatch.image" $ | quote }}}
+{{- end }}
+{{- with .Values.sql.existingSecret }}
 - {name: PGBATCH_SQL_SECRET, value: {{ . | quote }}}
+{{- end }}
+{{- with .Values.sql.secrets }}
+{{- $logins := list }}
+{{- range $role, $secret := . }}{{ $logins = append $logins (printf "%s=%s" $role $secret) }}{{ end }}
+- {name: PGBATCH_SQL_SECRETS, value: {{ join "," $logins | quote }}}
 {{- end }}
 {{- with .Values.extraEnv }}{{ toYaml . | nindent 0 }}{{ end }}
 {{- end -}}
 
 {{- define "pgbatch.mounts" -}}
-{{- if or .Values.database.ca.secret .Values.database.ca.configMap .Values.extraVolumeMounts -}}
 volumeMounts:
+  - {name: database, mountPath: /etc/pgbatch/database, readOnly: true}
   {{- if or .Values.database.ca.secret .Values.database.ca.configMap }}
   - {name: database-ca, mountPath: /etc/pgbatch/ca, readOnly: true}
   {{- end }}
   {{- with .Values.extraVolumeMounts }}{{ toYaml . | nindent 2 }}{{ end }}
 {{- end -}}
-{{- end -}}
 
+{{/* Of a list: the root, and the Secret and its key with the connection URL. */}}
 {{- define "pgbatch.volumes" -}}
-{{- if or .Values.database.ca.secret .Values.database.ca.configMap .Values.extraVolumes -}}
+{{- $root := index . 0 -}}
 volumes:
-  {{- with .Values.database.ca.secret }}
+  # A file and not a variable: what the Secret says when it has changed holds for the next connection.
+  - {name: database, secret: {secretName: {{ index . 1 | quote }}, items: [{key: {{ index . 2 | quote }}, path: database-url}]}}
+  {{- with $root.Values.database.ca.secret }}
   # Of the Secret only this: that of an operator may have the authority's private key too.
   - {name: database-ca, secret: {secretName: {{ . | quote }}, items: [{key: ca.crt, path: ca.crt}]}}
   {{- end }}
-  {{- with .Values.database.ca.configMap }}
+  {{- with $root.Values.database.ca.configMap }}
   - {name: database-ca, configMap: {name: {{ . | quote }}, items: [{key: ca.crt, path: ca.crt}]}}
   {{- end }}
-  {{- with .Values.extraVolumes }}{{ toYaml . | nindent 2 }}{{ end }}
-{{- end -}}
+  {{- with $root.Values.extraVolumes }}{{ toYaml . | nindent 2 }}{{ end }}
 {{- end -}}

@@ -4,7 +4,7 @@ use super::*;
 use crate::environment::tests::spec;
 
 fn context() -> ManifestContext {
-    ManifestContext { installation: "3f1c".into(), sql_image: None, sql_secret: None }
+    ManifestContext { installation: "3f1c".into(), ..ManifestContext::default() }
 }
 
 fn with_template(template: Value) -> RunSpec {
@@ -38,6 +38,25 @@ fn a_queue_of_sql() {
     assert_golden(&build(&spec(), &context).unwrap(), include_str!("sql_job.json"));
 }
 
+/// Never with another login, and least of all with the one that the extension's owner's statements have.
+#[test]
+fn a_statement_by_another_role_has_the_login_of_that_role() {
+    let by = |role: &str| RunSpec { sql_role: Some(role.into()), ..spec() };
+    let context = ManifestContext {
+        sql_image: Some("pgbatch:1".into()),
+        sql_secret: Some("db".into()),
+        sql_secrets: [("shop".into(), "shop-login".into())].into(),
+        ..context()
+    };
+    let job = serde_json::to_value(build(&by("shop"), &context).unwrap()).unwrap();
+    let env = &job["spec"]["template"]["spec"]["containers"][0]["env"];
+    let logins: Vec<_> = env.as_array().unwrap().iter().filter(|v| v["name"] == DATABASE_URL).collect();
+    assert_eq!(logins.len(), 1);
+    assert_eq!(logins[0]["valueFrom"]["secretKeyRef"], json!({"name": "shop-login", "key": SQL_SECRET_KEY}));
+    let error = build(&by("crm"), &context).unwrap_err().to_string();
+    assert!(error.contains("role \"crm\"") && error.contains("--sql-secrets crm=NAME"), "{error}");
+}
+
 #[test]
 fn a_queue_of_sql_names_the_missing_flag() {
     let image = ManifestContext { sql_image: Some("pgbatch:1".into()), ..context() };
@@ -45,6 +64,21 @@ fn a_queue_of_sql_names_the_missing_flag() {
         let error = build(&spec(), &context).unwrap_err().to_string();
         assert!(error.contains(flag) && error.contains("claps-a"), "{error}");
     }
+}
+
+#[test]
+fn the_conditions_by_which_a_run_is_pending_are_known_to_whoever_sees_its_pod() {
+    let template = json!({"spec": {"template": {"metadata": {"annotations": {"a": "b", PENDING_POD_CONDITIONS: "Mine"}},
+        "spec": {"containers": [{"name": "a", "image": "b"}]}}}});
+    let spec = RunSpec {
+        pending_pod_conditions: Some(vec!["Ready".into(), "example.com/Warm".into()]),
+        ..with_template(template)
+    };
+    let job = serde_json::to_value(build(&spec, &context()).unwrap()).unwrap();
+    assert_eq!(
+        job["spec"]["template"]["metadata"]["annotations"],
+        json!({"a": "b", PENDING_POD_CONDITIONS: "Ready,example.com/Warm"})
+    );
 }
 
 #[test]

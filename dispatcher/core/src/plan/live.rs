@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{DISRUPTIONS_MAX, End, Note, Plan, Reason, Started};
+use super::{DISRUPTIONS_MAX, End, Note, Plan, Ready, Reason, Started};
 use crate::retry::window_ms;
 use crate::snapshot::{Ending, JobPhase, JobView, LiveRun, Queue, RunId, Snapshot};
 use crate::state::RunState;
@@ -85,6 +85,9 @@ impl Seen<'_> {
     }
 
     fn plan_going(&self, job: &JobView, plan: &mut Plan) {
+        if let Some(is_ready) = job.is_ready.filter(|is_ready| *is_ready != self.live.is_ready) {
+            plan.ready.push(Ready { run: self.live.run, is_ready });
+        }
         if let (RunState::Starting, JobPhase::Running, Some(started_at)) =
             (self.live.state, &job.phase, job.started_at)
         {

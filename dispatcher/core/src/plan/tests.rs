@@ -60,6 +60,7 @@ fn live(run: RunId, state: RunState) -> LiveRun {
         started_at: (state == RunState::Running).then(now),
         cancel: false,
         waiting: None,
+        is_ready: false,
     }
 }
 
@@ -72,6 +73,7 @@ fn job(run: RunId, phase: JobPhase) -> JobView {
         stopping: false,
         waiting: None,
         disruptions: 0,
+        is_ready: None,
     }
 }
 
@@ -275,6 +277,28 @@ fn that_a_run_started_is_recorded_before_it_is_stopped_for_its_time() {
     assert_eq!((seen.running.len(), seen.stops), (1, vec![]));
     let recorded = LiveRun { started_at: job.started_at, ..live(7, RunState::Running) };
     assert_eq!(plan(&world(queue, vec![recorded], vec![job])).stops, [7]);
+}
+
+#[test]
+fn that_a_run_is_ready_is_recorded_when_it_changes_and_only_where_somebody_asks() {
+    for (job_is_ready, known, noted) in [
+        (None, false, None),
+        (None, true, None),
+        (Some(false), false, None),
+        (Some(true), true, None),
+        (Some(true), false, Some(true)),
+        (Some(false), true, Some(false)),
+    ] {
+        for (phase, state) in
+            [(JobPhase::Pending, RunState::Starting), (JobPhase::Running, RunState::Running)]
+        {
+            let run = LiveRun { is_ready: known, ..live(7, state) };
+            let plan =
+                plan(&world(queue(), vec![run], vec![JobView { is_ready: job_is_ready, ..job(7, phase) }]));
+            let expected: Vec<Ready> = noted.map(|is_ready| Ready { run: 7, is_ready }).into_iter().collect();
+            assert_eq!(plan.ready, expected, "{job_is_ready:?} {known} {state:?}");
+        }
+    }
 }
 
 #[test]

@@ -87,6 +87,7 @@ impl<'a> Job<'a> {
             run_timeout: self.run_timeout,
             keep_succeeded: replicas.keep_succeeded,
             keep_failed: replicas.keep_failed,
+            pending_pod_conditions: replicas.pending_pod_conditions.clone(),
             is_paused: self.is_paused,
         }
     }

@@ -78,6 +78,13 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// A list of texts.
+    pub(super) fn texts(&mut self, key: &'static str) -> Result<Vec<String>, Problem> {
+        let all = self.list(key)?.into_iter();
+        all.map(|(path, value)| value.as_str().map(str::to_owned).ok_or_else(|| wrong(path, value, "a text")))
+            .collect()
+    }
+
     /// A text, without the blanks around it; an empty one is none. Numbers and booleans are texts where somebody forgot the
     /// quotes.
     pub(super) fn text(&mut self, key: &'static str) -> Result<Option<String>, Problem> {

@@ -15,6 +15,7 @@ pub(super) struct Replicas {
     pub(super) keep_succeeded: i32,
     pub(super) keep_failed: i32,
     pub(super) scaling: Scaling,
+    pub(super) pending_pod_conditions: Vec<String>,
     /// The path of each field that only some triggers obey, where it is given.
     pub(super) min_at: Option<String>,
     pub(super) strategy_at: Option<String>,
@@ -50,7 +51,9 @@ impl Replicas {
             combine: "max".to_owned(),
         };
         let mut given = (None, None);
-        if let Some(strategy) = spec.object("scalingStrategy")? {
+        let mut pending_pod_conditions = vec![];
+        if let Some(mut strategy) = spec.object("scalingStrategy")? {
+            pending_pod_conditions = strategy.texts("pendingPodConditions")?;
             given = read_strategy(strategy, &mut scaling, notes)?;
         }
         read_rollout(spec, notes)?;
@@ -58,6 +61,7 @@ impl Replicas {
             keep_succeeded: spec.whole("successfulJobsHistoryLimit", 0)?.unwrap_or(HISTORY),
             keep_failed: spec.whole("failedJobsHistoryLimit", 0)?.unwrap_or(HISTORY),
             scaling,
+            pending_pod_conditions,
             min_at: min.map(|_| min_path),
             strategy_at: given.0,
             combine_at: given.1,
@@ -107,10 +111,6 @@ fn read_strategy(
                 ));
             }
         }
-    }
-    if given.take("pendingPodConditions").is_some() {
-        let message = "pending is a Job without a running container, whatever the conditions of its pods";
-        notes.push(Note::changed(given.at("pendingPodConditions"), message));
     }
     let combine_path = given.at("multipleScalersCalculation");
     let combine = word(&mut given, "multipleScalersCalculation", &["max", "min", "avg", "sum"])?;

@@ -28,7 +28,7 @@ impl Import {
     #[must_use]
     pub fn steps(&self) -> Vec<Step> {
         let queue = &self.queue;
-        let mut steps = vec![queue.step(queue.call("create_queue"))];
+        let mut steps = vec![queue.step(queue.create())];
         if queue.is_paused {
             let statement = format!("SELECT pgbatch.pause_queue({})", literal(&queue.name));
             steps.push(Step {
@@ -44,7 +44,7 @@ impl Import {
     #[must_use]
     pub fn alter_steps(&self) -> Vec<Step> {
         let queue = &self.queue;
-        let mut steps = vec![queue.step(queue.call("alter_queue"))];
+        let mut steps = vec![queue.step(queue.alter())];
         // NULL means unchanged to alter_queue().
         for (setting, is_default) in
             [("run_timeout", queue.run_timeout.is_none()), ("namespace", queue.namespace.is_none())]
@@ -93,7 +93,30 @@ impl Queue {
             statement,
         }
     }
-    /// A call of `create_queue()` or `alter_queue()`.
+
+    fn create(&self) -> String {
+        let options = self.options();
+        let call = self.call("create_queue");
+        if options == json!({}) {
+            return call + ")";
+        }
+        format!("{call}, options => {})", literal(&options.to_string()))
+    }
+
+    /// Other options than those of a ScaledJob are somebody else's, and stay.
+    fn alter(&self) -> String {
+        let of_others = "pg_catalog.jsonb_strip_nulls(COALESCE(q.options, '{}') OPERATOR(pg_catalog.||) '{\"pending_pod_conditions\": null}')";
+        let options = format!("{of_others} OPERATOR(pg_catalog.||) {}", literal(&self.options().to_string()));
+        let queue = format!("pgbatch.queues q WHERE q.name OPERATOR(pg_catalog.=) {}", literal(&self.name));
+        format!("{}, options => (SELECT {options} FROM {queue}))", self.call("alter_queue"))
+    }
+
+    fn options(&self) -> Value {
+        let conditions = &self.pending_pod_conditions;
+        if conditions.is_empty() { json!({}) } else { json!({"pending_pod_conditions": conditions}) }
+    }
+
+    /// A call of `create_queue()` or `alter_queue()`, without its last arguments.
     fn call(&self, function: &str) -> String {
         let mut statement = format!(
             "SELECT pgbatch.{function}({}, {}, max_parallel => {}, max_attempts => {}, retry_backoff_max => '{RETRY_BACKOFF_MAX}', \
@@ -111,7 +134,7 @@ impl Queue {
         if let Some(namespace) = &self.namespace {
             statement.push_str(&format!(", namespace => {}", literal(namespace)));
         }
-        statement + ")"
+        statement
     }
 }
 

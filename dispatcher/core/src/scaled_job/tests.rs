@@ -2,6 +2,8 @@ use serde_json::{Value, json};
 
 use super::manifest::{read_all, read_one};
 use super::*;
+use crate::kafka_options::Options;
+use crate::scaling::Strategy;
 
 mod any_text;
 mod every_field;
@@ -133,6 +135,26 @@ fn scaling_as_keda_reads_it() {
 }
 
 #[test]
+fn pending_conditions_are_an_option_of_the_queue_and_another_one_of_it_stays() {
+    let read = |conditions: Value| {
+        import(&scaled_job(&json!({"scalingStrategy": {"pendingPodConditions": conditions}}), &rows()))
+    };
+    let asked = read(json!(["Ready", "example.com/Warm"])).unwrap();
+    let option = r#"{"pending_pod_conditions":["Ready","example.com/Warm"]}'"#;
+    let create = &asked.steps()[0].statement;
+    assert!(create.ends_with(&format!(", options => '{option})")), "{create}");
+    let merged = "(SELECT pg_catalog.jsonb_strip_nulls(COALESCE(q.options, '{}') OPERATOR(pg_catalog.||) \
+                  '{\"pending_pod_conditions\": null}') OPERATOR(pg_catalog.||) '";
+    let of_queue = "FROM pgbatch.queues q WHERE q.name OPERATOR(pg_catalog.=) 'claps'))";
+    for (import, option) in [(&asked, option), (&read(json!([])).unwrap(), "{}'")] {
+        let alter = &import.alter_steps()[0].statement;
+        assert!(alter.ends_with(&format!("options => {merged}{option} {of_queue}")), "{alter}");
+    }
+    let problem = read(json!(["Ready", 1])).unwrap_err();
+    assert_eq!(problem.path, "spec.scalingStrategy.pendingPodConditions[1]");
+}
+
+#[test]
 fn every_option_of_a_kafka_trigger() {
     let metadata = json!({"lagThreshold": "50", "activationLagThreshold": "3", "offsetResetPolicy": "earliest",
         "allowIdleConsumers": "true", "scaleToZeroOnInvalidOffset": "false", "excludePersistentLag": "1",
@@ -153,6 +175,8 @@ fn every_option_of_a_kafka_trigger() {
             "password_file": "kafka-login/password"}})
     );
     assert_eq!(noted(&import, "spec.triggers[0].authenticationRef"), Some(NoteKind::Todo));
+    let options: Options = serde_json::from_value(kafka.options.clone()).unwrap();
+    assert_eq!((options.activation_lag_threshold, options.strategy), (3, Strategy::Accurate));
 }
 
 #[test]

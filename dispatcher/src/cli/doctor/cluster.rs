@@ -38,11 +38,7 @@ pub(super) async fn examine(
             try_scaled_jobs(&client, namespace, findings).await;
         }
     }
-    let context = ManifestContext {
-        installation: "doctor".to_owned(),
-        sql_image: config.sql_image.clone(),
-        sql_secret: config.sql_secret.clone(),
-    };
+    let context = config.manifest_context("doctor");
     for run in runs {
         let namespace = run.namespace.as_deref().unwrap_or(&own);
         try_job(&client, namespace, run, &context, findings).await;

@@ -225,7 +225,7 @@ async fn open_transactions(session: &Session, findings: &mut Findings) -> Result
 
 /// A run of each queue as the dispatcher might have to start it.
 async fn runs(session: &Session) -> Result<Vec<RunSpec>, Failure> {
-    let sql = "SELECT q.name, q.namespace, q.job_template FROM pgbatch.queues q ORDER BY q.name";
+    let sql = "SELECT q.name, q.namespace, q.job_template, q.sql_role FROM pgbatch.queues q ORDER BY q.name";
     let queues = session.rows(sql, &[]).await?;
     Ok(queues
         .into_iter()
@@ -240,6 +240,8 @@ async fn runs(session: &Session) -> Result<Vec<RunSpec>, Failure> {
             token: String::new(),
             items: vec![Item::empty()],
             job_template: Some(queue["job_template"].clone()).filter(|template| *template != Value::Null),
+            sql_role: queue["sql_role"].as_str().map(str::to_owned),
+            pending_pod_conditions: None,
             items_per_run: 1,
             waited_ms: None,
         })

@@ -7,7 +7,8 @@ use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Event, Pod, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use pgbatch_core::environment::RUN_TOKEN;
-use pgbatch_core::name::{BATCH, parse_job_name, queue_of, run_of};
+use pgbatch_core::name::{BATCH, PENDING_POD_CONDITIONS, parse_job_name, queue_of, run_of};
+use pgbatch_core::scaling::{self, is_pending};
 use pgbatch_core::snapshot::{RunId, Waiting};
 
 /// The kubelet alternates between `ErrImagePull` and this word; it is one reason.
@@ -72,6 +73,8 @@ pub(super) struct PodFacts {
     pub(super) containers: Vec<ContainerFacts>,
     /// Why it does not start.
     pub(super) waiting: Option<Waiting>,
+    /// Whether it has the conditions by which its queue counts pending runs; none = there are none.
+    pub(super) ready: Option<bool>,
 }
 
 /// A container that runs or has run.
@@ -168,7 +171,7 @@ fn time(time: Option<&Time>) -> Option<Timestamp> {
 impl PodFacts {
     /// None where it is no pod of a run.
     pub(super) fn of(pod: &Pod) -> Option<Self> {
-        let ObjectMeta { labels, name, namespace, .. } = &pod.metadata;
+        let ObjectMeta { labels, name, namespace, annotations, .. } = &pod.metadata;
         let labels: &BTreeMap<String, String> = labels.as_ref()?;
         let status = pod.status.as_ref();
         let phase = status.and_then(|status| status.phase.as_deref());
@@ -186,6 +189,10 @@ impl PodFacts {
             message: status.and_then(|status| status.message.clone()),
             containers: status.map(containers).unwrap_or_default(),
             waiting: status.and_then(|status| waiting(status, conditions)),
+            ready: annotations
+                .as_ref()
+                .and_then(|annotations| annotations.get(PENDING_POD_CONDITIONS))
+                .map(|wanted| has_all(conditions, phase, wanted)),
         })
     }
 
@@ -208,6 +215,14 @@ impl PodFacts {
             self.reason.is_some() || ends.any(|e| e.exit_code != 0)
         }
     }
+}
+
+/// Whether a pod has all the conditions that [`PENDING_POD_CONDITIONS`] names.
+fn has_all(conditions: &[PodCondition], phase: Option<&str>, wanted: &str) -> bool {
+    let is_true = conditions.iter().filter(|condition| condition.status == "True");
+    let true_conditions: Vec<&str> = is_true.map(|condition| condition.type_.as_str()).collect();
+    let pod = scaling::Pod { phase: phase.unwrap_or_default(), true_conditions: &true_conditions };
+    !is_pending(&[pod], &Vec::from_iter(wanted.split(',')))
 }
 
 fn statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
@@ -266,6 +281,22 @@ mod tests {
         let event =
             json!({"metadata": {}, "involvedObject": object, "reason": "FailedCreate", "message": message});
         BlockedFacts::of(&serde_json::from_value(event).ok()?)
+    }
+
+    #[test]
+    fn a_pod_is_ready_by_all_the_conditions_of_its_annotation_and_not_asked_without() {
+        let ready = |annotations: serde_json::Value, conditions: &[(&str, &str)]| {
+            let conditions: Vec<_> =
+                conditions.iter().map(|(kind, status)| json!({"type": kind, "status": status})).collect();
+            let pod = json!({"metadata": {"name": "p", "namespace": "n", "annotations": annotations,
+                "labels": {"pgbatch.io/run": "7", "pgbatch.io/queue": "q"}}, "status": {"phase": "Running", "conditions": conditions}});
+            PodFacts::of(&serde_json::from_value(pod).unwrap()).unwrap().ready
+        };
+        let asked = json!({PENDING_POD_CONDITIONS: "Ready,PodScheduled"});
+        assert_eq!(ready(json!({}), &[("Ready", "True")]), None);
+        assert_eq!(ready(asked.clone(), &[("Ready", "False"), ("PodScheduled", "True")]), Some(false));
+        assert_eq!(ready(asked.clone(), &[("Ready", "True")]), Some(false));
+        assert_eq!(ready(asked, &[("Ready", "True"), ("PodScheduled", "True")]), Some(true));
     }
 
     #[test]

@@ -76,6 +76,8 @@ struct Entry {
     blocked: Option<BlockedFacts>,
     /// How many of its pods were evicted, drained or preempted.
     disruptions: u32,
+    /// Whether a pod of it has the conditions by which its queue counts pending runs; none = nobody asks.
+    is_ready: Option<bool>,
 }
 
 /// Whether the watch (or a read) has seen the Job.
@@ -338,6 +340,7 @@ impl Entry {
             waiting: None,
             blocked: None,
             disruptions: 0,
+            is_ready: None,
         }
     }
 
@@ -365,6 +368,7 @@ impl Entry {
             stopping: self.stop_requested || self.deleting || self.is_orphaned() || self.is_ending(),
             waiting: self.waiting.clone(),
             disruptions: self.disruptions,
+            is_ready: self.is_ready,
         }
     }
 }

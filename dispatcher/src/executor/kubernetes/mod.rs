@@ -22,7 +22,7 @@ mod refusal;
 mod requests;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const READ_MAX: Duration = Duration::from_secs(300);
 
 /// Settings.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct KubernetesConfig {
     /// The namespace of queues that name none; none = that of the kubeconfig, or of the pod.
     pub namespace: Option<String>,
@@ -63,6 +63,20 @@ pub struct KubernetesConfig {
     pub sql_image: Option<String>,
     /// The Secret with the connection URL, for queues of SQL.
     pub sql_secret: Option<String>,
+    /// The Secrets of roles that write statements of their own, by role.
+    pub sql_secrets: BTreeMap<String, String>,
+}
+
+impl KubernetesConfig {
+    /// What manifests need of it.
+    pub(crate) fn manifest_context(&self, installation: &str) -> ManifestContext {
+        ManifestContext {
+            installation: installation.to_owned(),
+            sql_image: self.sql_image.clone(),
+            sql_secret: self.sql_secret.clone(),
+            sql_secrets: self.sql_secrets.clone(),
+        }
+    }
 }
 
 /// Why there is no cluster.
@@ -135,12 +149,7 @@ impl Kubernetes {
         installation: &str,
     ) -> Result<Self, KubernetesError> {
         let (client, namespace) = client_of(cluster, config)?;
-        let context = ManifestContext {
-            installation: installation.to_owned(),
-            sql_image: config.sql_image.clone(),
-            sql_secret: config.sql_secret.clone(),
-        };
-        Ok(Self::new(ApiServer::new(client), namespace, context))
+        Ok(Self::new(ApiServer::new(client), namespace, config.manifest_context(installation)))
     }
 }
 

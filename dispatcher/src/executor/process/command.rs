@@ -47,6 +47,17 @@ pub(super) enum CommandError {
         /// The queue.
         queue: String,
     },
+    /// There is one login for all.
+    #[error(
+        "the statement of queue {queue} is by role {role:?}, and local processes (--executor process) have one login for \
+         all: give it as the extension's owner"
+    )]
+    OwnLogin {
+        /// The queue.
+        queue: String,
+        /// The role.
+        role: String,
+    },
 }
 
 /// What the command of a run is made of beyond the run.
@@ -80,6 +91,9 @@ pub(super) fn shim_spec(spec: &RunSpec, context: &CommandContext<'_>) -> Result<
         grace_period_ms: milliseconds(GRACE_PERIOD_DEFAULT_S),
     };
     if spec.job_template.is_none() {
+        if let Some(role) = &spec.sql_role {
+            return Err(CommandError::OwnLogin { queue: spec.queue.clone(), role: role.clone() });
+        }
         if (context.environment)(DATABASE_URL).is_none() {
             return Err(CommandError::NoDatabaseUrl { queue: spec.queue.clone() });
         }
@@ -215,5 +229,14 @@ mod tests {
         assert!(!got.env.values().any(|value| value.contains("pw")), "the password is not written down");
         let error = shim(None, &[]).err().unwrap().to_string();
         assert!(error.contains("PGBATCH_DATABASE_URL"), "{error}");
+    }
+
+    #[test]
+    fn a_statement_by_another_role_does_not_get_the_dispatchers_login() {
+        let lookup = |name: &str| Some(name.to_owned());
+        let context = CommandContext { installation: "3f1c", program: "/opt/pgbatch", environment: &lookup };
+        let spec = RunSpec { sql_role: Some("shop".into()), ..run(None) };
+        let error = shim_spec(&spec, &context).err().unwrap().to_string();
+        assert!(error.contains("by role \"shop\""), "{error}");
     }
 }

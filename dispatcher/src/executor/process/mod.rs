@@ -231,7 +231,7 @@ impl Entry {
 
     fn view(&self, run: RunId) -> JobView {
         let Self { queue, phase, started_at, stopping, refusals: _, folder: _ } = self.clone();
-        JobView { run, queue, phase, started_at, stopping, waiting: None, disruptions: 0 }
+        JobView { run, queue, phase, started_at, stopping, waiting: None, disruptions: 0, is_ready: None }
     }
 }
 

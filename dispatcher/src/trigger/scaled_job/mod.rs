@@ -91,7 +91,7 @@ pub(crate) async fn serve<S: ScaledJobStore>(
 }
 
 async fn connect(which: &ScaledJobs) -> Result<(kube::Client, String), KubernetesError> {
-    let config = KubernetesConfig { namespace: which.own.clone(), sql_image: None, sql_secret: None };
+    let config = KubernetesConfig { namespace: which.own.clone(), ..KubernetesConfig::default() };
     open_client(&config).await
 }
 

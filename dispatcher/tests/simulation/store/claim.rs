@@ -1,9 +1,9 @@
-//! `pgbatch.claim`, `claim_next`, `run_specs`, `start_runs`, `note_runs`.
+//! `pgbatch.claim`, `claim_next`, `run_specs`, `start_runs`, `ready_runs`, `note_runs`.
 
 use std::cmp::Reverse;
 
 use pgbatch_core::item::Item;
-use pgbatch_core::plan::{Claim, Note, Permit, Started};
+use pgbatch_core::plan::{Claim, Note, Permit, Ready, Started};
 use pgbatch_core::run::RunSpec;
 use pgbatch_core::snapshot::RunId;
 use pgbatch_core::state::{BatchState, RunState};
@@ -153,6 +153,8 @@ impl Tables {
             token: run.token.clone(),
             items: (run.first_item..=run.last_item).map(|_| Item::empty()).collect(),
             job_template: Some(queue.job_template.clone()),
+            sql_role: None,
+            pending_pod_conditions: None,
             items_per_run: queue.items_per_run,
             waited_ms: None,
         })
@@ -177,6 +179,11 @@ impl Tables {
             }
         }
         Ok(())
+    }
+
+    /// `pgbatch.ready_runs`. Nobody asks for it in the simulation, whose queues have no conditions.
+    pub(crate) fn ready_runs(&mut self, epoch: i64, _ready: &[Ready]) -> Result<(), Refused> {
+        self.check_epoch(epoch)
     }
 
     /// `pgbatch.note_runs`.

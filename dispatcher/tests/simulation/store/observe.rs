@@ -141,6 +141,7 @@ impl Tables {
             started_at: run.started_at,
             cancel: batch.is_some_and(|b| b.cancel),
             waiting: run.waiting.clone().filter(|_| run.state == RunState::Starting),
+            is_ready: false,
         }
     }
 

@@ -34,7 +34,6 @@ fn is_told(import: &Import, path: &str) -> bool {
         note.paths.iter().any(|noted| {
             let inside = path.strip_prefix(noted.as_str()).is_some_and(|rest| rest.starts_with(['.', '[']));
             let is_whole = matches!(note.kind, NoteKind::Todo | NoteKind::Ignored)
-                || noted.ends_with("pendingPodConditions")
                 || noted.ends_with("authenticationRef");
             noted == path || inside && is_whole
         })

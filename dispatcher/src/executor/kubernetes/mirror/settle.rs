@@ -54,6 +54,7 @@ impl Entry {
         let mut pods = pods.into_iter().flat_map(BTreeMap::values);
         self.disruptions =
             u32::try_from(pods.clone().filter(|pod| pod.disrupted).count()).unwrap_or(u32::MAX);
+        self.is_ready = pods.clone().filter(|pod| pod.live).filter_map(|pod| pod.ready).max();
         let Seen::There { uid } = &self.job else { return };
         let waiting = if pods.clone().any(|pod| pod.live) {
             self.blocked = None;
