@@ -11,12 +11,12 @@ export EXECUTOR KEEP
 
 TARGET := x86_64-unknown-linux-gnu
 
-.PHONY: help tools build dispatcher extension install demo test test-core test-sql test-pg18 test-process test-cli test-kafka \
+.PHONY: help tools build dispatcher extension install demo test test-core test-sql test-pg16 test-pg17 test-pg18 test-process test-cli test-kafka \
 	test-spring test-cluster test-faults test-faults-short \
-	bench lint simulate deb release cluster cluster-down kafka kafka-down images image-spring-batch
+	bench lint simulate fuzz deb release cluster cluster-down kafka kafka-down images image-spring-batch
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 tools: ## Install what is missing (as root), or say the one line that does
 	@pg_extension/tools.sh
@@ -63,19 +63,23 @@ test: tools ## Everything, cheapest first
 	@$(MAKE) --no-print-directory test-faults-short
 
 test-core: ## Decisions and adapters without services: seconds
-	cargo test --workspace --exclude pgbatch-extension --exclude e2e
+	cargo test --workspace --exclude pgbatch-extension --exclude e2e --exclude fuzz
 
 SEEDS ?= 100000
 simulate: ## The simulation of faults by hand: SEEDS=1000000 of them, from SEED=1 on; a failing one is told
 	SEED=$(or $(SEED),1) SEEDS=$(SEEDS) cargo test --release -p pgbatch-dispatcher --test simulation no_seed -- --nocapture
 
+fuzz: ## What reads other people's text, by hand: SECONDS=1200 each of TARGETS="template cron scaled_job kafka_options"
+	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGETS)
+
 test-sql: build ## SQL functions and races against a private PostgreSQL
 	@tests/pgbouncer/install.sh
 	cargo test -p e2e --test sql
 
-test-pg18: tools ## The same on PostgreSQL 18
+test-pg18: tools ## The same on PostgreSQL 18; test-pg16 and test-pg17 where these are installed
+test-pg16 test-pg17 test-pg18: tools
 	@tests/pgbouncer/install.sh
-	@tests/postgres18.sh
+	@tests/postgres.sh $(@:test-pg%=%)
 
 test-process: build ## The whole path with local processes
 	cargo test -p e2e --test process
