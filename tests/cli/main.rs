@@ -10,6 +10,7 @@ mod person;
 mod piped;
 mod terminal;
 mod terminals;
+mod tls;
 
 use std::time::Duration;
 

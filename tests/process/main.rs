@@ -3,6 +3,7 @@
 mod metrics;
 mod reporting;
 mod restarts;
+mod rotation;
 mod schedules;
 
 use std::time::Duration;

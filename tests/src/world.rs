@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use crate::cluster::Cluster;
 use crate::dispatcher::{Dispatcher, Options};
 use crate::network::Netns;
-use crate::postgres::{self, Database, Listen, OWNER, Server};
+use crate::postgres::{self, Database, Listen, OWNER, SUPERUSER, Server};
 use crate::repository;
 
 /// The Secret of [`World::sql_secret`].
@@ -92,8 +92,28 @@ impl World {
     /// # Errors
     /// kubectl failed.
     pub fn sql_secret(&self, cluster: &Cluster, namespace: &str) -> io::Result<()> {
-        let url = self.database.tcp_url(OWNER).unwrap_or_default().replace(PASSWORD, "p%40ss%20word%2F1");
-        let manifest = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET, "namespace": namespace},
+        self.secret(cluster, namespace, SECRET, OWNER)
+    }
+
+    /// Makes a role that can log in, and a Secret that pods connect with as that role.
+    ///
+    /// # Errors
+    /// The server's, or kubectl failed.
+    pub async fn login(
+        &self,
+        cluster: &Cluster,
+        namespace: &str,
+        role: &str,
+        secret: &str,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let superuser = self.database.connect_as(SUPERUSER).await?;
+        superuser.batch_execute(&format!("CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")).await?;
+        Ok(self.secret(cluster, namespace, secret, role)?)
+    }
+
+    fn secret(&self, cluster: &Cluster, namespace: &str, name: &str, role: &str) -> io::Result<()> {
+        let url = self.database.tcp_url(role).unwrap_or_default().replace(PASSWORD, "p%40ss%20word%2F1");
+        let manifest = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace},
             "stringData": {"database-url": format!("{url}?sslmode=disable"), "password": PASSWORD}});
         cluster.apply(&manifest)
     }
@@ -129,10 +149,17 @@ impl World {
     /// # Errors
     /// It cannot be started.
     pub fn dispatcher(&self, flags: &[&str]) -> io::Result<Dispatcher> {
-        let flags = self.process_flags(flags);
+        self.dispatcher_of(self.database.url(OWNER), flags)
+    }
+
+    /// The same, with another URL of the database.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn dispatcher_of(&self, database_url: String, flags: &[&str]) -> io::Result<Dispatcher> {
         Dispatcher::start(&Options {
-            database_url: self.database.url(OWNER),
-            flags,
+            database_url,
+            flags: self.process_flags(flags),
             env: vec![],
             log_dir: self.dir.clone(),
             netns: None,

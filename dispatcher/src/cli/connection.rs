@@ -1,11 +1,22 @@
 //! Where PostgreSQL is: what was given, or else the variables that psql knows.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::failure::Failure;
 use super::pgpass;
 use crate::store::DatabaseUrl;
 
 /// Where Debian's server has its socket, and where PostgreSQL's own default is.
 const SOCKET_DIRS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
+
+/// How, by the variables of psql.
+const SETTINGS: [(&str, &str); 5] = [
+    ("PGSSLMODE", "sslmode"),
+    ("PGSSLROOTCERT", "sslrootcert"),
+    ("PGSSLCERT", "sslcert"),
+    ("PGSSLKEY", "sslkey"),
+    ("PGCHANNELBINDING", "channel_binding"),
+];
 
 /// The database to talk to, with its password as far as one is found.
 pub(super) fn database(given: Option<DatabaseUrl>) -> Result<DatabaseUrl, Failure> {
@@ -35,9 +46,10 @@ fn url(variable: &dyn Fn(&str) -> Option<String>) -> String {
         url += &format!("{}@", encoded(&user));
     }
     url += &format!("{}/{}", hosts.join(","), encoded(&database));
-    let mode = variable("PGSSLMODE").map(|mode| format!("sslmode={mode}"));
-    let roots = variable("PGSSLROOTCERT").map(|path| format!("sslrootcert={path}"));
-    let settings: Vec<String> = [mode, roots].into_iter().flatten().collect();
+    let settings: Vec<String> = SETTINGS
+        .iter()
+        .filter_map(|(name, setting)| Some(format!("{setting}={}", encoded(&variable(name)?))))
+        .collect();
     if !settings.is_empty() {
         url += &format!("?{}", settings.join("&"));
     }
@@ -51,14 +63,8 @@ fn socket_dir() -> String {
 
 /// For a part of a URL.
 fn encoded(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            _ => out += &format!("%{byte:02X}"),
-        }
-    }
-    out
+    const REST: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(text, REST).to_string()
 }
 
 #[cfg(test)]
@@ -80,7 +86,7 @@ mod tests {
             ("PGSSLROOTCERT", "/etc/ca.pem"),
         ]);
         let expected =
-            "postgres://a%40b@db.example:5433/my%20shop%3F?sslmode=verify-full&sslrootcert=/etc/ca.pem";
+            "postgres://a%40b@db.example:5433/my%20shop%3F?sslmode=verify-full&sslrootcert=%2Fetc%2Fca.pem";
         assert_eq!(text, expected);
         assert_eq!(text.parse::<DatabaseUrl>().unwrap().target(), "db.example:5433/my shop?");
     }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode};
@@ -13,19 +14,23 @@ use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
-use super::{silence, tls};
+use super::silence;
+use super::tls::{self, TlsFiles};
 
 /// For each host of the URL.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
-/// A connection URL or `key=value` string whose password never shows.
+/// A connection URL or `key=value` string, or `@FILE` with one in it, whose password never shows.
 ///
 /// Understood beyond what tokio-postgres reads: `sslmode=verify-full` and `verify-ca` (both mean `require`: the
-/// certificate and the name are always verified), `sslrootcert` (a PEM file), and the password of `PGPASSWORD`.
+/// certificate and the name are always verified), `sslrootcert`, `sslcert` and `sslkey` (PEM files), and the password of
+/// `PGPASSWORD`. Files are read again for each connection, so what is changed in them holds from the next one on.
 #[derive(Clone)]
 pub struct DatabaseUrl {
     config: Config,
-    root_certificates: Option<PathBuf>,
+    tls: TlsFiles,
+    /// What it was read from.
+    file: Option<PathBuf>,
 }
 
 /// Why there is no connection.
@@ -34,6 +39,14 @@ pub enum ConnectError {
     /// The text is no connection URL.
     #[error("the database URL cannot be read: {0}")]
     Parse(String),
+    /// The file with the text cannot be read.
+    #[error("the database URL cannot be read from {}: {source}", path.display())]
+    ReadFile {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        source: std::io::Error,
+    },
     /// A certificate file cannot be used.
     #[error("the TLS settings cannot be used: {0}")]
     Tls(#[from] tls::TlsError),
@@ -65,7 +78,18 @@ impl FromStr for DatabaseUrl {
     type Err = ConnectError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (plain, root_certificates) = take_tls_parameters(text);
+        let Some(path) = text.strip_prefix('@') else { return Self::parse(text) };
+        let path = PathBuf::from(path);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Self { file: Some(path), ..Self::parse(text.trim())? }),
+            Err(source) => Err(ConnectError::ReadFile { path, source }),
+        }
+    }
+}
+
+impl DatabaseUrl {
+    fn parse(text: &str) -> Result<Self, ConnectError> {
+        let (plain, tls) = take_tls_parameters(text).map_err(ConnectError::Parse)?;
         // The parser's own words may repeat the text, password included.
         let mut config = Config::from_str(&plain).map_err(|e| ConnectError::Parse(with_causes(&e)))?;
         if config.get_hosts().is_empty() {
@@ -81,26 +105,62 @@ impl FromStr for DatabaseUrl {
         config.keepalives_interval(silence::KEEPALIVE_INTERVAL);
         config.keepalives_retries(silence::KEEPALIVE_PROBES);
         config.tcp_user_timeout(silence::UNACKNOWLEDGED_MAX);
-        Ok(Self { config, root_certificates })
+        Ok(Self { config, tls, file: None })
+    }
+
+    /// As its file has it now.
+    fn current(&self) -> Result<Self, ConnectError> {
+        let Some(path) = &self.file else { return Ok(self.clone()) };
+        let now: Self = format!("@{}", path.display()).parse()?;
+        Ok(now.or_password(|_, _, _, _| self.config.get_password().map(<[u8]>::to_vec)))
     }
 }
 
-/// Takes out of the URL's query what tokio-postgres would not know.
-fn take_tls_parameters(text: &str) -> (String, Option<PathBuf>) {
-    let Some((base, query)) = text.split_once('?') else { return (text.to_owned(), None) };
-    let mut root = None;
-    let kept: Vec<String> = query
-        .split('&')
-        .filter_map(|pair| match pair.split_once('=') {
-            Some(("sslmode", "verify-full" | "verify-ca")) => Some("sslmode=require".to_owned()),
-            Some(("sslrootcert", path)) => {
-                root = Some(PathBuf::from(path));
-                None
+/// Takes out of the text what tokio-postgres would not know. The errors repeat nothing of it.
+fn take_tls_parameters(text: &str) -> Result<(String, TlsFiles), String> {
+    let mut tls = TlsFiles::default();
+    if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
+        let kept = keywords(text)?.into_iter().filter_map(|(key, value)| {
+            let value = tls.take(&key, value)?;
+            Some(format!("{key}='{}'", value.replace('\\', "\\\\").replace('\'', "\\'")))
+        });
+        return Ok((kept.collect::<Vec<_>>().join(" "), tls));
+    }
+    let Some((base, query)) = text.split_once('?') else { return Ok((text.to_owned(), tls)) };
+    let kept = query.split('&').filter_map(|pair| match pair.split_once('=') {
+        Some((key, value)) if TlsFiles::KEYS.contains(&key) => {
+            let value = percent_decode_str(value).decode_utf8_lossy().into_owned();
+            tls.take(key, value).map(|value| format!("{key}={value}"))
+        }
+        _ => Some(pair.to_owned()),
+    });
+    let kept = kept.collect::<Vec<_>>().join("&");
+    Ok((format!("{base}?{kept}"), tls))
+}
+
+/// The pairs of a `key=value` text, as libpq reads them: a value may be in quotes, a backslash takes the meaning from what follows.
+fn keywords(text: &str) -> Result<Vec<(String, String)>, String> {
+    let mut pairs = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let (key, value) = rest.split_once('=').ok_or("a keyword has no value")?;
+        let value = value.trim_start();
+        let (quoted, value) = value.strip_prefix('\'').map_or((false, value), |value| (true, value));
+        let (mut read, mut chars) = (String::new(), value.chars());
+        loop {
+            match chars.next() {
+                None if quoted => return Err("a quote has no end".to_owned()),
+                Some('\'') if quoted => break,
+                Some(c) if !quoted && c.is_whitespace() => break,
+                None => break,
+                Some('\\') => read.extend(chars.next()),
+                Some(c) => read.push(c),
             }
-            _ => Some(pair.to_owned()),
-        })
-        .collect();
-    (format!("{base}?{}", kept.join("&")), root)
+        }
+        pairs.push((key.trim_end().to_owned(), read));
+        rest = chars.as_str().trim_start();
+    }
+    Ok(pairs)
 }
 
 impl DatabaseUrl {
@@ -153,7 +213,7 @@ impl DatabaseUrl {
     pub fn cancel_tls(&self) -> Result<CancelTls, ConnectError> {
         Ok(match self.is_plain() {
             true => CancelTls::Plain(NoTls),
-            false => CancelTls::Verified(tls::connector(self.root_certificates.as_deref())?),
+            false => CancelTls::Verified(tls::connector(&self.tls)?),
         })
     }
 }
@@ -175,12 +235,13 @@ impl fmt::Debug for DatabaseUrl {
 /// Connects; the returned task drives the connection and ends with it. Each NOTIFY rings `doorbell`.
 ///
 /// # Errors
-/// No server, no permission, or a certificate that does not verify.
+/// A file that cannot be read, no server, no permission, or a certificate that does not verify.
 pub async fn connect(
     url: &DatabaseUrl,
     application_name: &str,
     doorbell: Arc<Notify>,
 ) -> Result<(Client, JoinHandle<()>), ConnectError> {
+    let url = &url.current()?;
     let mut config = url.config.clone();
     config.application_name(application_name);
     let failed = |source| ConnectError::Connect { target: url.target(), source };
@@ -188,8 +249,7 @@ pub async fn connect(
         let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
         return Ok((client, drive(connection, doorbell)));
     }
-    let (client, connection) =
-        config.connect(tls::connector(url.root_certificates.as_deref())?).await.map_err(failed)?;
+    let (client, connection) = config.connect(tls::connector(&url.tls)?).await.map_err(failed)?;
     Ok((client, drive(connection, doorbell)))
 }
 
@@ -234,8 +294,44 @@ mod tests {
                 .parse()
                 .unwrap();
         assert_eq!(url.config.get_ssl_mode(), SslMode::Require);
-        assert_eq!(url.root_certificates, Some(PathBuf::from("/etc/ca.pem")));
+        assert_eq!(url.tls.roots, Some(PathBuf::from("/etc/ca.pem")));
         assert_eq!(url.config.get_options(), Some("-csearch_path=public"));
+    }
+
+    #[test]
+    fn files_are_named_in_a_url_and_in_keywords_alike() {
+        let expected = TlsFiles {
+            roots: Some("/etc/my ca.pem".into()),
+            certificate: Some("/c.pem".into()),
+            key: Some("/it's.key".into()),
+        };
+        let url = "postgres://a@db/x?sslrootcert=/etc/my%20ca.pem&sslmode=verify-full&sslcert=/c.pem&sslkey=/it's.key";
+        let words = "host=db user = a dbname='x y' sslrootcert='/etc/my ca.pem' sslmode=verify-full sslcert=/c.pem sslkey='/it\\'s.key'";
+        for (text, database) in [(url, "x"), (words, "x y")] {
+            let read: DatabaseUrl = text.parse().unwrap();
+            assert_eq!((&read.tls, read.config.get_ssl_mode()), (&expected, SslMode::Require), "{text}");
+            assert_eq!((read.config.get_user(), read.config.get_dbname()), (Some("a"), Some(database)));
+        }
+        let system: DatabaseUrl = "postgres://a@db/x?sslmode=verify-full&sslrootcert=system".parse().unwrap();
+        assert_eq!(system.tls, TlsFiles::default());
+        for wrong in ["host=db password='hunter2", "host=db hunter2"] {
+            let error = wrong.parse::<DatabaseUrl>().unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_has_the_last_word() {
+        let file = std::env::temp_dir().join(format!("pgbatch-url-{}", std::process::id()));
+        std::fs::write(&file, "postgres://app:old@one/shop\n").unwrap();
+        let url: DatabaseUrl = format!("@{}", file.display()).parse().unwrap();
+        std::fs::write(&file, "postgres://app:new@two/shop\n").unwrap();
+        let now = url.current().unwrap();
+        assert_eq!((url.target(), now.target()), ("one:5432/shop".to_owned(), "two:5432/shop".to_owned()));
+        assert_eq!(now.config.get_password(), Some(&b"new"[..]));
+        std::fs::remove_file(&file).unwrap();
+        let error = url.current().unwrap_err().to_string();
+        assert!(error.contains(&file.display().to_string()), "{error}");
     }
 
     #[test]

@@ -3,38 +3,92 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Why the TLS settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file of `sslrootcert` cannot be read as PEM certificates.
-    #[error("the root certificates in {}: {source}", path.display())]
-    ReadRoots {
+    /// A file cannot be read as PEM.
+    #[error("{what} {}: {source}", path.display())]
+    ReadPem {
+        /// The parameter that names it.
+        what: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         source: rustls::pki_types::pem::Error,
     },
-    /// A certificate, or the protocol set-up, is not usable.
-    #[error("the root certificates: {0}")]
-    UseRoots(#[from] rustls::Error),
+    /// A client certificate without its key, or the other way round.
+    #[error("sslcert and sslkey go together: a client certificate, and its key")]
+    HalfIdentity,
+    /// A certificate, a key, or the protocol set-up, is not usable.
+    #[error("the certificates: {0}")]
+    Use(#[from] rustls::Error),
 }
 
-/// A connector that trusts the certificates of `roots`, or those of the system.
+/// The PEM files that a URL names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct TlsFiles {
+    /// `sslrootcert`: whom to trust; none = the system's authorities.
+    pub(super) roots: Option<PathBuf>,
+    /// `sslcert`: the client's certificate.
+    pub(super) certificate: Option<PathBuf>,
+    /// `sslkey`: its key, not encrypted.
+    pub(super) key: Option<PathBuf>,
+}
+
+impl TlsFiles {
+    /// The parameters that [`TlsFiles::take`] knows.
+    pub(super) const KEYS: [&str; 4] = ["sslmode", "sslrootcert", "sslcert", "sslkey"];
+
+    /// Takes what is about files; returns what is left for tokio-postgres.
+    pub(super) fn take(&mut self, key: &str, value: String) -> Option<String> {
+        let file = match key {
+            // As with libpq: those of the system.
+            "sslrootcert" if value == "system" => return None,
+            "sslrootcert" => &mut self.roots,
+            "sslcert" => &mut self.certificate,
+            "sslkey" => &mut self.key,
+            "sslmode" if matches!(value.as_str(), "verify-full" | "verify-ca") => {
+                return Some("require".to_owned());
+            }
+            _ => return Some(value),
+        };
+        *file = Some(PathBuf::from(value));
+        None
+    }
+}
+
+/// A connector as these files say.
 ///
 /// # Errors
-/// The file cannot be read, or holds no usable certificate.
-pub(super) fn connector(roots: Option<&Path>) -> Result<MakeRustlsConnect, TlsError> {
+/// A file cannot be read, or holds no usable certificate or key.
+pub(super) fn connector(files: &TlsFiles) -> Result<MakeRustlsConnect, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots(files.roots.as_deref())?);
+    let config = match (&files.certificate, &files.key) {
+        (None, None) => config.with_no_client_auth(),
+        (Some(certificate), Some(path)) => {
+            let unreadable = |source| TlsError::ReadPem { what: "sslkey", path: path.clone(), source };
+            let key = PrivateKeyDer::from_pem_file(path).map_err(unreadable)?;
+            config.with_client_auth_cert(certificates("sslcert", certificate)?, key)?
+        }
+        (Some(_), None) | (None, Some(_)) => return Err(TlsError::HalfIdentity),
+    };
+    Ok(MakeRustlsConnect::new(config))
+}
+
+fn roots(file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
-    match roots {
+    match file {
         Some(path) => {
-            let unreadable = |source| TlsError::ReadRoots { path: path.to_owned(), source };
-            for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-                store.add(certificate.map_err(unreadable)?)?;
+            for certificate in certificates("sslrootcert", path)? {
+                store.add(certificate)?;
             }
         }
         // A broken certificate among the system's is no reason not to trust the others.
@@ -42,10 +96,10 @@ pub(super) fn connector(roots: Option<&Path>) -> Result<MakeRustlsConnect, TlsEr
             store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(store)
-        .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
+    Ok(store)
+}
+
+fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unreadable = |source| TlsError::ReadPem { what, path: path.to_owned(), source };
+    CertificateDer::pem_file_iter(path).map_err(unreadable)?.map(|one| one.map_err(unreadable)).collect()
 }
