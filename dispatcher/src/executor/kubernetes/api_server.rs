@@ -4,9 +4,9 @@
 //! to be left alone is in `Retry-After`, and its body is then a line of text.
 
 use std::fmt::Debug;
+use std::future::ready;
 
-use futures_util::stream::{self, BoxStream};
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{self as core, Pod};
 use kube::api::{
@@ -67,54 +67,30 @@ impl ApiServer {
     }
 }
 
-/// How far a watch of events is.
-enum EventsWatch {
-    Closed,
-    Opened(BoxStream<'static, kube::Result<WatchEvent<core::Event>>>),
-    Open(BoxStream<'static, kube::Result<WatchEvent<core::Event>>>),
-}
-
 /// Watches events for ever, from no moment on: each watch begins with all that there are. The API server keeps no cache of events
 /// and sends no bookmarks of them, so a moment to go on from would soon be older than what etcd remembers, and the answer to that
 /// is a list, every ten minutes, of a namespace where nothing happens.
 fn watch_events(api: Api<core::Event>) -> impl Stream<Item = watcher::Result<Event<core::Event>>> + Send {
-    stream::unfold((api, EventsWatch::Closed), |(api, mut watch)| async move {
-        loop {
-            watch = match watch {
-                EventsWatch::Closed => {
-                    let parameters = WatchParams::default().fields(BlockedFacts::FIELDS);
-                    match api.watch(&parameters, "").await {
-                        Ok(events) => {
-                            return Some((Ok(Event::Init), (api, EventsWatch::Opened(events.boxed()))));
-                        }
-                        Err(error) => {
-                            let error = watcher::Error::WatchStartFailed(error);
-                            return Some((Err(error), (api, EventsWatch::Closed)));
-                        }
-                    }
-                }
-                EventsWatch::Opened(events) => {
-                    return Some((Ok(Event::InitDone), (api, EventsWatch::Open(events))));
-                }
-                EventsWatch::Open(mut events) => match events.next().await {
-                    Some(Ok(WatchEvent::Added(event) | WatchEvent::Modified(event))) => {
-                        return Some((Ok(Event::Apply(event)), (api, EventsWatch::Open(events))));
-                    }
-                    Some(Ok(WatchEvent::Deleted(_) | WatchEvent::Bookmark(_))) => EventsWatch::Open(events),
-                    Some(Ok(WatchEvent::Error(status))) => {
-                        let error = watcher::Error::WatchError(status);
-                        return Some((Err(error), (api, EventsWatch::Closed)));
-                    }
-                    Some(Err(error)) => {
-                        let error = watcher::Error::WatchFailed(error);
-                        return Some((Err(error), (api, EventsWatch::Closed)));
-                    }
-                    // It has had its time.
-                    None => EventsWatch::Closed,
-                },
-            };
+    let watch = move |()| {
+        let api = api.clone();
+        async move { api.watch(&WatchParams::default().fields(BlockedFacts::FIELDS), "").await }
+    };
+    stream::repeat(()).then(watch).flat_map(|opened| match opened {
+        Ok(events) => {
+            let told = stream::iter([Ok(Event::Init), Ok(Event::InitDone)]);
+            told.chain(events.filter_map(|event| ready(told_of(event)))).left_stream()
         }
+        Err(error) => stream::once(ready(Err(watcher::Error::WatchStartFailed(error)))).right_stream(),
     })
+}
+
+fn told_of(event: kube::Result<WatchEvent<core::Event>>) -> Option<watcher::Result<Event<core::Event>>> {
+    match event {
+        Ok(WatchEvent::Added(event) | WatchEvent::Modified(event)) => Some(Ok(Event::Apply(event))),
+        Ok(WatchEvent::Deleted(_) | WatchEvent::Bookmark(_)) => None,
+        Ok(WatchEvent::Error(status)) => Some(Err(watcher::Error::WatchError(status))),
+        Err(error) => Some(Err(watcher::Error::WatchFailed(error))),
+    }
 }
 
 fn path<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(namespace: &str) -> String {
