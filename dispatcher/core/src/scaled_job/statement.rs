@@ -105,9 +105,11 @@ impl Queue {
 
     /// Other options than those of a ScaledJob are somebody else's, and stay.
     fn alter(&self) -> String {
-        let of_others = "pg_catalog.jsonb_strip_nulls(COALESCE(q.options, '{}') OPERATOR(pg_catalog.||) '{\"pending_pod_conditions\": null}')";
+        let of_others =
+            "COALESCE(q.options, '{}') OPERATOR(pg_catalog.-) 'pending_pod_conditions'::pg_catalog.text";
         let options = format!("{of_others} OPERATOR(pg_catalog.||) {}", literal(&self.options().to_string()));
-        let queue = format!("pgbatch.queues q WHERE q.name OPERATOR(pg_catalog.=) {}", literal(&self.name));
+        // Of the table: the view counts the items of the queue.
+        let queue = format!("pgbatch.queue q WHERE q.name OPERATOR(pg_catalog.=) {}", literal(&self.name));
         format!("{}, options => (SELECT {options} FROM {queue}))", self.call("alter_queue"))
     }
 

@@ -143,9 +143,9 @@ fn pending_conditions_are_an_option_of_the_queue_and_another_one_of_it_stays() {
     let option = r#"{"pending_pod_conditions":["Ready","example.com/Warm"]}'"#;
     let create = &asked.steps()[0].statement;
     assert!(create.ends_with(&format!(", options => '{option})")), "{create}");
-    let merged = "(SELECT pg_catalog.jsonb_strip_nulls(COALESCE(q.options, '{}') OPERATOR(pg_catalog.||) \
-                  '{\"pending_pod_conditions\": null}') OPERATOR(pg_catalog.||) '";
-    let of_queue = "FROM pgbatch.queues q WHERE q.name OPERATOR(pg_catalog.=) 'claps'))";
+    let merged = "(SELECT COALESCE(q.options, '{}') OPERATOR(pg_catalog.-) 'pending_pod_conditions'::pg_catalog.text \
+                  OPERATOR(pg_catalog.||) '";
+    let of_queue = "FROM pgbatch.queue q WHERE q.name OPERATOR(pg_catalog.=) 'claps'))";
     for (import, option) in [(&asked, option), (&read(json!([])).unwrap(), "{}'")] {
         let alter = &import.alter_steps()[0].statement;
         assert!(alter.ends_with(&format!("options => {merged}{option} {of_queue}")), "{alter}");
