@@ -45,14 +45,10 @@ async fn only_tls(world: &World, dir: &Path) -> Tested {
     ] {
         superuser.batch_execute(&format!("ALTER SYSTEM SET {setting} = '{value}'")).await?;
     }
-    let file: String = superuser.query_one("SHOW hba_file", &[]).await?.get(0);
-    let rules = format!(
-        "VALUES ('local all all trust'), ('hostssl all {OWNER} all cert'), ('hostssl all all all scram-sha-256')"
-    );
-    superuser.batch_execute(&format!("COPY ({rules}) TO '{file}'")).await?;
     superuser.batch_execute(&format!("ALTER ROLE {SUPERUSER} PASSWORD 'secret'")).await?;
-    superuser.batch_execute("SELECT pg_reload_conf()").await?;
-    Ok(())
+    let by_certificate = format!("hostssl all {OWNER} all cert");
+    let rules = ["local all all trust", &by_certificate, "hostssl all all all scram-sha-256"];
+    Ok(world.database.let_in(&rules).await?)
 }
 
 #[tokio::test]

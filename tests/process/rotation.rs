@@ -17,13 +17,7 @@ async fn a_password_that_is_rotated_in_its_file_needs_no_restart() -> Tested {
     let world = World::on("rotation", &server).await?;
     world.shell_queue("q", "exit 0", "").await?;
     let superuser = world.database.connect_as(SUPERUSER).await?;
-    let rules: String = superuser.query_one("SHOW hba_file", &[]).await?.get(0);
-    superuser
-        .batch_execute(&format!(
-            "COPY (VALUES ('local all all trust'), ('host all all all scram-sha-256')) TO '{rules}'"
-        ))
-        .await?;
-    superuser.batch_execute("SELECT pg_reload_conf()").await?;
+    world.database.let_in(&["local all all trust", "host all all all scram-sha-256"]).await?;
 
     let file = world.dir.join("database-url");
     let write = |password: &str| {

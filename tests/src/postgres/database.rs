@@ -86,6 +86,18 @@ impl Database {
         Some(format!("postgresql://{role}{password}@{}:{}/{}", listen.address, self.place.port, self.name))
     }
 
+    /// Has its server let in whom these rules of `pg_hba.conf` let in, and nobody else, as soon as it has read them.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn let_in(&self, rules: &[&str]) -> Result<(), Error> {
+        let superuser = self.connect_as(SUPERUSER).await?;
+        let file: String = superuser.query_one("SHOW hba_file", &[]).await?.get(0);
+        let rows = rules.join("'), ('");
+        superuser.batch_execute(&format!("COPY (VALUES ('{rows}')) TO '{file}'")).await?;
+        superuser.batch_execute("SELECT pg_reload_conf()").await
+    }
+
     /// The folder of the server's socket, and its port: what `psql -h -p` take.
     #[must_use]
     pub fn socket(&self) -> (&Path, u16) {
