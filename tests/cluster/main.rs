@@ -89,12 +89,16 @@ async fn claps_of_an_image_survive_kill_9_of_the_dispatcher() -> Tested {
 }
 
 #[tokio::test]
-async fn claps_of_sql_commit_with_their_outcome() -> Tested {
+async fn claps_of_sql_commit_with_their_outcome_and_survive_kill_9_of_the_dispatcher() -> Tested {
     let mut on = OnCluster::new("claps-sql").await?;
-    let dispatcher = on.dispatcher()?;
+    let mut dispatcher = on.dispatcher()?;
     let batch = clap_on_cluster(&mut on, Kind::Sql).await?;
-    on.until_count("the claps to be in full swing", ENDED_RUNS, batch, 30, LONG).await;
-    check_jobs_now(&on);
+    for ended in [30, 110] {
+        on.until_count("the claps to be in full swing", ENDED_RUNS, batch, ended, LONG).await;
+        check_jobs_now(&on);
+        dispatcher.kill()?;
+        dispatcher = on.dispatcher()?;
+    }
     on.until_state(batch, "succeeded", LONG).await;
     claps::check(&on.world.client, batch).await;
     let errors = "SELECT count(*) FROM pgbatch.runs WHERE batch_id = $1 AND message LIKE \
