@@ -30,6 +30,21 @@ pattern='pgbatch_leader\{job="batches/release-pgbatch"\}'
 [ "$(count --set database.existingSecret=db --set metrics.rules.enabled=true)" = 1 ]
 pattern='PGBATCH_SQL_SECRETS, value: "crm=crm-login,shop=shop-login"'
 [ "$(count --values every-option.yaml)" -ge 1 ]
+
+# Rights and pod security, and that what is too much is found.
+secure() { "$helm" template release pgbatch --namespace batches "${@:2}" | "${PYTHON:-python3}" security.py ${1:+"$1"}; }
+secure '' --set database.existingSecret=db
+secure '' --values every-option.yaml --set scaledJobs.readSecrets=false
+secure --may-read-secrets --values every-option.yaml
+insecure() {
+    if secure "$@" 2>/dev/null; then
+        echo "helm: security.py found nothing: $*" >&2
+        exit 1
+    fi
+}
+insecure '' --values every-option.yaml
+insecure '' --set database.existingSecret=db --set-json 'extraVolumes=[{"name": "host", "hostPath": {"path": "/"}}]'
+
 refuse
 refuse --set database.existingSecret=db --set 'sql.secrets.a\,b=c'
 refuse --set database.existingSecret=db --set replica=2
