@@ -31,13 +31,14 @@ common_files() {
     echo 'hosts: files dns' >"$1/etc/nsswitch.conf"
 }
 
-# The dispatcher: one static binary and nothing else.
+# The dispatcher: one static binary, and the certificate authorities that it trusts where a URL names none.
 dispatcher() {
     local target=x86_64-unknown-linux-gnu root=$work/dispatcher
     RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --target "$target" -p pgbatch-dispatcher
     common_files "$root"
     # Without its table of symbols, a quarter of it; the host's file keeps them.
     install -m 755 -s "${CARGO_TARGET_DIR:-target}/$target/release/pgbatch" "$root/pgbatch"
+    install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
     write_image dispatcher pgbatch --user 65532:65532 --entrypoint /pgbatch
 }
 

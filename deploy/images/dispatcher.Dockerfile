@@ -9,5 +9,6 @@ RUN RUSTFLAGS='-C target-feature=+crt-static' \
 
 FROM scratch
 COPY --from=build /build/target/x86_64-unknown-linux-gnu/release/pgbatch /pgbatch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 USER 65532:65532
 ENTRYPOINT ["/pgbatch"]
