@@ -11,7 +11,7 @@ export EXECUTOR KEEP
 
 TARGET := x86_64-unknown-linux-gnu
 
-.PHONY: help tools build dispatcher extension install demo test test-core test-sql test-pg16 test-pg17 test-pg18 test-process test-cli test-kafka \
+.PHONY: help tools build dispatcher extension install demo test test-core test-sql test-sql-only test-pg16 test-pg17 test-pg18 test-process test-cli test-kafka \
 	test-spring test-cluster test-faults test-faults-short \
 	bench lint simulate fuzz deb release cluster cluster-down kafka kafka-down images image-spring-batch
 
@@ -53,6 +53,7 @@ endif
 test: tools ## Everything, cheapest first
 	@$(MAKE) --no-print-directory test-core
 	@$(MAKE) --no-print-directory test-sql
+	@$(MAKE) --no-print-directory test-sql-only
 	@$(MAKE) --no-print-directory deb
 	@$(MAKE) --no-print-directory test-pg18
 	@$(MAKE) --no-print-directory test-process
@@ -71,6 +72,10 @@ simulate: ## The simulation of faults by hand: SEEDS=1000000 of them, from SEED=
 
 fuzz: ## What reads other people's text, by hand: SECONDS=1200 each of TARGETS="template cron scaled_job kafka_options"
 	@tests/fuzz/run.sh $(or $(SECONDS),60) $(TARGETS)
+
+test-sql-only: build ## The same without the library, as in a managed PostgreSQL
+	@tests/pgbouncer/install.sh
+	tests/sql_only.sh
 
 test-sql: build ## SQL functions and races against a private PostgreSQL
 	@tests/pgbouncer/install.sh

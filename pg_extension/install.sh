@@ -34,13 +34,10 @@ main() {
     version=$(sed -n "s/^default_version = '\(.*\)'$/\1/p" "$root/pg_extension/pgbatch.control")
 
     install_file pgbatch.so "$library_dir" <"$library"
-    # File order is install order: the names begin with numbers.
-    cat -- "$root"/sql/install/*.sql | install_file "pgbatch--$version.sql" "$extension_dir"
-    local upgrade
-    for upgrade in "$root"/sql/upgrade/pgbatch--*--*.sql; do
-        if [[ -f $upgrade ]]; then
-            install_file "${upgrade##*/}" "$extension_dir" <"$upgrade"
-        fi
+    "$root/sql/assemble.sh" install | install_file "pgbatch--$version.sql" "$extension_dir"
+    local from
+    for from in $("$root/sql/assemble.sh" versions); do
+        "$root/sql/assemble.sh" upgrade "$from" | install_file "pgbatch--$from--$version.sql" "$extension_dir"
     done
     # Last, as it makes the version available.
     install_file pgbatch.control "$extension_dir" <"$root/pg_extension/pgbatch.control"

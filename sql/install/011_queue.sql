@@ -30,6 +30,9 @@ CREATE TABLE pgbatch.queue (
     -- As check_queue_options() returns it: {"pending_pod_conditions": [...], "spring_batch": {"schema", "table_prefix"}}; NULL =
     -- nothing special.
     options           jsonb,
+    -- Where there is no library, a dispatcher checks a Job template: whether one has, and what it found. Until it is right, nothing starts.
+    template_checked  boolean     NOT NULL DEFAULT true,
+    template_error    text,
     CONSTRAINT queue_one_kind CHECK ((job_template IS NULL) <> (sql IS NULL)),
     CONSTRAINT queue_sql_role CHECK (sql_role IS NULL OR sql IS NOT NULL)
 );

@@ -13,7 +13,7 @@ DECLARE
     present boolean := to_regclass('pgbatch.drop_extension_guard') IS NOT NULL;
 BEGIN
     IF wanted AND NOT present THEN
-        CREATE VIEW pgbatch.drop_extension_guard AS SELECT name FROM pgbatch.queue;
+        CREATE VIEW pgbatch.drop_extension_guard WITH (security_invoker = true) AS SELECT name FROM pgbatch.queue;
         COMMENT ON VIEW pgbatch.drop_extension_guard IS
             'Makes DROP EXTENSION pgbatch refuse while there are queues; pgbatch.drop_queue() of the last one drops it';
     ELSIF present AND NOT wanted THEN

@@ -58,6 +58,7 @@ BEGIN
     q.keep_failed := keep_failed;
     q.retain := retain;
     q.paused := false;
+    q.template_checked := true;
     q.created_at := now();
     q.created_by := pgbatch.caller();
     LOCK TABLE pgbatch.queue IN SHARE ROW EXCLUSIVE MODE;

@@ -7,7 +7,7 @@ CREATE FUNCTION pgbatch.right_functions(what text) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE what
         -- From inside a run: its token is the right.
-        WHEN 'any' THEN '{next_item,complete_item,complete_items,fail_item,heartbeat,run_statement,contract_version,transitions}'
+        WHEN 'any' THEN '{next_item,complete_item,complete_items,fail_item,heartbeat,run_statement,contract_version,version,transitions}'
         WHEN 'enqueue' THEN '{enqueue,enqueue_batch,enqueue_query,enqueue_ranges,open_query_batch,add_query_items,'
             'close_query_batch,check_ranges,check_number,key_order,sample_percent,reject}'
         WHEN 'manage' THEN '{alter_queue,reset_queue,pause_queue,resume_queue,cancel_batch,retry_batch,enqueue_on_insert,'
@@ -15,10 +15,10 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
             'alter_schedule,backfill,drop_trigger,trigger_drop,forget_trigger,withdraw_trigger}'
         WHEN 'read' THEN '{explain_item,explain_dispatcher,leader_key,wait_batch,spring_steps}'
         WHEN 'own' THEN '{grant,revoke,drop_queue}'
-        -- The last three are for "pgbatch doctor": who leads, and a try of the doorbell.
+        -- The last four are for "pgbatch doctor": who leads, a try of the doorbell, and the version.
         WHEN 'dispatch' THEN '{await_lead,claim,claim_next,contract_version,doorbell_seq,finish_runs,kafka_items,kafka_triggers,note_kafka,'
-            'note_runs,observe,over_runs,prune,ready_runs,run_specs,start_runs,take_lag,take_records,try_lead,wait,'
-            'explain_dispatcher,leader_key,ring}'
+            'note_runs,note_template,observe,over_runs,prune,ready_runs,run_specs,start_runs,take_lag,take_records,try_lead,unchecked_templates,wait,'
+            'explain_dispatcher,leader_key,ring,version}'
         WHEN 'scaled_jobs' THEN '{apply_scaled_job,keep_scaled_jobs}'
     END::text[]
 $$;

@@ -11,8 +11,10 @@ DECLARE
     names text[];
 BEGIN
     gate := 'paused';
-    open := NOT q.paused;
+    open := NOT q.paused AND q.template_checked AND q.template_error IS NULL;
     words := CASE WHEN q.paused THEN format('queue "%s" is paused; pgbatch.resume_queue(%L) lets it go on', q.name, q.name)
+        WHEN NOT q.template_checked THEN format('the job_template of queue "%s" has not been checked yet: a dispatcher does that', q.name)
+        WHEN q.template_error IS NOT NULL THEN format('%s; pgbatch.alter_queue(%L, job_template => ...) corrects it', q.template_error, q.name)
         ELSE format('queue "%s" is not paused', q.name) END;
     RETURN NEXT;
 

@@ -31,14 +31,6 @@ END
 $$;
 COMMENT ON FUNCTION pgbatch.try_lead IS 'Dispatcher: takes the lead if it is free';
 
--- pgbatch.await_lead: sleeps until the session has the lock that try_lead() takes. Commits first, so that it holds no
--- snapshot while it sleeps. Can be cancelled. Needs the library.
---
--- Locks:       the leader's, until the session ends
-CREATE PROCEDURE pgbatch.await_lead()
-LANGUAGE c AS 'MODULE_PATHNAME', 'await_lead_wrapper';
-COMMENT ON PROCEDURE pgbatch.await_lead IS 'Dispatcher: sleeps until the lead is free, and locks it';
-
 -- pgbatch.check_epoch: refuses the call of a dispatcher that does not lead any more.
 --
 -- Parameters:  epoch  what try_lead() told it

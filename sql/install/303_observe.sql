@@ -119,7 +119,8 @@ BEGIN
         SELECT json_build_object(
             'name', q.name,
             'namespace', q.namespace,
-            'paused', q.paused,
+            -- To the plan, a queue without a valid template is one more that is paused.
+            'paused', q.paused OR NOT q.template_checked OR q.template_error IS NOT NULL,
             'priority', q.priority,
             'max_parallel', q.max_parallel,
             'limit', limits -> q.limit_name,

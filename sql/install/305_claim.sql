@@ -93,11 +93,12 @@ $$;
 -- pgbatch.claiming_queue: the queue of a batch, where something of it may be started.
 --
 -- Parameters:  b  a batch, whose row the caller has locked
--- Returns:     one row; none if the batch has ended or is being cancelled, or if the queue is paused
+-- Returns:     one row; none if the batch has ended or is being cancelled, or if the queue is paused or has no valid template
 CREATE FUNCTION pgbatch.claiming_queue(b pgbatch.batch) RETURNS SETOF pgbatch.queue
 LANGUAGE sql STABLE ROWS 1 AS $$
     SELECT q.* FROM pgbatch.queue q
-    WHERE q.name OPERATOR(pg_catalog.=) (b).queue AND NOT q.paused AND (b).cancel_requested_at IS NULL
+    WHERE q.name OPERATOR(pg_catalog.=) (b).queue AND NOT q.paused AND q.template_checked AND q.template_error IS NULL
+        AND (b).cancel_requested_at IS NULL
         AND (b).state::pg_catalog.text OPERATOR(pg_catalog.=) ANY ('{pending,running}'::pg_catalog.text[])
 $$;
 

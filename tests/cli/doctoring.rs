@@ -79,6 +79,20 @@ async fn doctor_says_that_nobody_dispatches() -> Tested {
 }
 
 #[tokio::test]
+async fn doctor_hears_the_doorbell_of_a_server_without_the_library() -> Tested {
+    let world = World::sql_only("cli_doctor_sql_only").await?;
+    let (verdicts, _) = verdicts(&examine(&world, &world.database, OWNER)?)?;
+    for fine in ["extension fine", "rights fine", "doorbell fine"] {
+        assert!(verdicts.contains(&fine.to_owned()), "{verdicts:?}");
+    }
+    let said = say(&world, &DOCTOR)?.out;
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(said.contains(&format!("pgbatch {version}, without the library, in database ")), "{said}");
+    assert!(said.contains("NOTIFY, as the server has no library of pgbatch: heard "), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn doctor_names_each_function_that_the_role_may_not_call() -> Tested {
     let world = World::new("cli_doctor_rights").await?;
     world

@@ -22,6 +22,19 @@ async fn made(world: &World) -> Result<i64, tokio_postgres::Error> {
     Ok(world.client.query_one(sql, &[]).await?.get(0))
 }
 
+/// The program reads the manifest: PostgreSQL need not be able to.
+#[tokio::test]
+async fn a_server_without_the_library_gets_the_same() -> Tested {
+    let (with, file) = world("cli_import_with").await?;
+    let without = World::sql_only("cli_import_without").await?;
+    without.client.batch_execute(TABLES).await?;
+    for arguments in [&["import", &file, "--dry-run"][..], &["import", &file]] {
+        assert_eq!(ask(&without, arguments)?, ask(&with, arguments)?);
+    }
+    assert_eq!((made(&without).await?, made(&with).await?), (2, 2));
+    Ok(())
+}
+
 #[tokio::test]
 async fn import_tells_what_was_made_and_what_is_not_as_it_was() -> Tested {
     let (world, file) = world("cli_import").await?;

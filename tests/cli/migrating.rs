@@ -75,7 +75,10 @@ async fn migrate_creates_the_extension_and_then_finds_it_there() -> Tested {
     assert_eq!((said.status, said.err.as_str()), (0, ""));
     assert_eq!(said.out, format!("database {name}: pgbatch {version} was there already\n"));
     let said = migrate(&database, OWNER, &["-o", "json"])?;
-    assert_eq!(parsed(&said.out)?, json!({"database": name, "before": version, "version": version}));
+    assert_eq!(
+        parsed(&said.out)?,
+        json!({"database": name, "before": version, "version": version, "sql_only": false})
+    );
     Ok(())
 }
 
@@ -109,14 +112,94 @@ async fn two_that_migrate_at_once_do_not_disturb_each_other() -> Tested {
 
 #[tokio::test]
 async fn migrate_updates_to_the_version_of_the_server() -> Tested {
-    let database = Server::shared()?.database().await?;
+    let database = Server::shared()?.empty_database().await?;
     let version = available(&database).await?;
-    pretend(&database, "0.0.8", true).await?;
+    database.connect().await?.batch_execute("CREATE EXTENSION pgbatch VERSION '0.1.0'").await?;
     let said = migrate(&database, OWNER, &[])?;
     assert_eq!((said.status, said.err.as_str()), (0, ""));
-    let updated = format!("database {}: pgbatch was updated from 0.0.8 to {version}\n", database.name);
+    let updated = format!("database {}: pgbatch was updated from 0.1.0 to {version}\n", database.name);
     assert_eq!(said.out, updated);
     assert_eq!(installed(&database).await?, Some(version));
+    Ok(())
+}
+
+/// Where a server cannot have the library; and what --print prints is the same for psql.
+#[tokio::test]
+async fn migrate_installs_the_sql_alone_where_that_is_asked_for() -> Tested {
+    let database = Server::shared()?.empty_database().await?;
+    let (name, version) = (&database.name, available(&database).await?);
+    let said = migrate(&database, OWNER, &["--sql-only"])?;
+    assert_eq!((said.status, said.err.as_str()), (0, ""));
+    let words =
+        format!("database {name}: pgbatch {version} was installed without the library, as SQL only\n");
+    assert_eq!((said.out, installed(&database).await?), (words, None));
+    for arguments in [&["--sql-only"][..], &[]] {
+        let said = migrate(&database, OWNER, arguments)?;
+        assert_eq!(
+            said.out,
+            format!("database {name}: pgbatch {version} was there already\n"),
+            "{}",
+            said.err
+        );
+    }
+    let said = migrate(&database, OWNER, &["-o", "json"])?;
+    assert_eq!(
+        parsed(&said.out)?,
+        json!({"database": name, "before": version, "version": version, "sql_only": true})
+    );
+
+    let printed = migrate(&database, OWNER, &["--sql-only", "--print"])?;
+    let script = std::env::temp_dir().join(format!("pgbatch-{}-{name}.sql", std::process::id()));
+    std::fs::write(&script, printed.out)?;
+    let other = Server::shared()?.empty_database().await?;
+    let mut psql = Command::new(Server::programs()?.join("psql"));
+    psql.envs(variables(&other, OWNER)).args([
+        "-X",
+        "-q",
+        "--single-transaction",
+        "--set=ON_ERROR_STOP=1",
+        "-f",
+    ]);
+    let said = psql.arg(&script).output()?;
+    std::fs::remove_file(&script)?;
+    assert!(said.status.success() && said.stderr.is_empty(), "{}", String::from_utf8_lossy(&said.stderr));
+    let said: String = other.connect().await?.query_one("SELECT pgbatch.version()", &[]).await?.get(0);
+    assert_eq!(said, version);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_sql_alone_is_updated_by_the_program() -> Tested {
+    let database = Server::shared()?.empty_database().await?;
+    database.install_sql_only().await?;
+    // As one of the version before is: there was none, so the same is taken to be it.
+    let owner = database.connect().await?;
+    let version = "SELECT pgbatch.version()";
+    owner
+        .batch_execute(
+            "SELECT pgbatch.create_queue('q', sql => 'SELECT 1'), pgbatch.enqueue('q');
+             CREATE OR REPLACE FUNCTION pgbatch.version() RETURNS text LANGUAGE sql STABLE AS $$ SELECT '0.1.0' $$;
+             DROP VIEW pgbatch.queues; DROP TRIGGER uncheck_template ON pgbatch.queue;
+             ALTER TABLE pgbatch.queue DROP COLUMN template_checked, DROP COLUMN template_error",
+        )
+        .await?;
+    let said = migrate(&database, OWNER, &[])?;
+    let now = available(&database).await?;
+    assert_eq!((said.status, said.err.as_str()), (0, ""));
+    assert_eq!(said.out, format!("database {}: pgbatch was updated from 0.1.0 to {now}\n", database.name));
+    assert_eq!(owner.query_one(version, &[]).await?.get::<_, String>(0), now);
+    let pending: i64 = owner.query_one("SELECT pending FROM pgbatch.queues", &[]).await?.get(0);
+    assert_eq!(pending, 1);
+
+    owner
+        .batch_execute(
+            "CREATE OR REPLACE FUNCTION pgbatch.version() RETURNS text LANGUAGE sql STABLE AS $$ SELECT '9.9.9' $$",
+        )
+        .await?;
+    let words = format!(
+        "there is no way from pgbatch 9.9.9 to {now} (hint: take a program (image) of that version or later)"
+    );
+    assert_refused(&migrate(&database, OWNER, &[])?, &words);
     Ok(())
 }
 
@@ -131,9 +214,7 @@ async fn an_extension_of_another_contract_is_refused_and_left_as_it_was() -> Tes
         );
         database.connect_as(SUPERUSER).await?.batch_execute(&sql).await?;
         let said = migrate(&database, OWNER, &[])?;
-        let words = format!(
-            "pgbatch: pgbatch {version}, whose files the server has, speaks contract {contract}, this program "
-        );
+        let words = format!("pgbatch: pgbatch {version} speaks contract {contract}, this program ");
         assert!(said.err.starts_with(&words), "{}", said.err);
         assert!(
             said.err.contains(newer) && said.err.ends_with("; the database was left as it was)\n"),

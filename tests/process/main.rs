@@ -5,6 +5,8 @@ mod reporting;
 mod restarts;
 mod rotation;
 mod schedules;
+mod sql_only;
+mod upgrade;
 
 use std::time::Duration;
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use e2e::postgres::{Database, Options, SUPERUSER, Server};
 use tokio::sync::watch;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::Client;
 
-use crate::support::{Tested, cancel, enqueue, refused, sleep, until_waiting, value, with_queue};
+use crate::support::{Bell, Tested, cancel, enqueue, refused, sleep, until_waiting, value, with_queue};
 
 const SEQ: &str = "SELECT pgbatch.doorbell_seq()";
 
@@ -34,21 +34,23 @@ async fn seq(client: &Client) -> Tested<i64> {
 #[tokio::test]
 async fn a_commit_rings_once_and_a_rollback_never() -> Tested {
     const TWICE: &str = "BEGIN; SELECT pgbatch.enqueue('q'); SELECT pgbatch.enqueue_batch('q', '{}')";
-    let (_server, _database, client) = alone().await?;
-    let before = seq(&client).await?;
+    let (_server, database, client) = alone().await?;
+    let mut bell = Bell::of(&database).await?;
+    let before = bell.rings().await?;
     client.batch_execute(TWICE).await?;
-    assert_eq!(seq(&client).await?, before, "before the commit");
+    assert_eq!(bell.rings().await?, before, "before the commit");
     client.batch_execute("ROLLBACK").await?;
-    assert_eq!(seq(&client).await?, before, "after a rollback");
+    assert_eq!(bell.rings().await?, before, "after a rollback");
     client.batch_execute(TWICE).await?;
     client.batch_execute("COMMIT").await?;
-    assert_eq!(seq(&client).await?, before + 1, "after a commit");
+    assert_eq!(bell.rings().await?, before + 1, "after a commit");
     Ok(())
 }
 
 #[tokio::test]
 async fn whatever_gives_the_dispatcher_something_to_do_rings() -> Tested {
-    let (_server, _database, client) = alone().await?;
+    let (_server, database, client) = alone().await?;
+    let mut bell = Bell::of(&database).await?;
     let batch = enqueue(&client, 1, "").await?;
     for call in [
         "alter_queue('q', max_parallel => 2)",
@@ -58,9 +60,9 @@ async fn whatever_gives_the_dispatcher_something_to_do_rings() -> Tested {
         &format!("cancel_batch({batch})"),
         "drop_queue('q')",
     ] {
-        let before = seq(&client).await?;
+        let before = bell.rings().await?;
         client.execute(&format!("SELECT pgbatch.{call}"), &[]).await?;
-        assert_eq!(seq(&client).await?, before + 1, "{call}");
+        assert_eq!(bell.rings().await?, before + 1, "{call}");
     }
     Ok(())
 }
@@ -71,15 +73,15 @@ async fn another_database_sleeps_on() -> Tested {
     // The bell has 32 places; databases whose numbers differ by a multiple of that share one.
     let place = "SELECT (oid::bigint % 32)::int FROM pg_database WHERE datname = current_database()";
     let ours: i32 = value(&client, place).await?;
-    let neighbour = loop {
-        let (_database, neighbour) = with_q(&server).await?;
+    let mut neighbour = loop {
+        let (database, neighbour) = with_q(&server).await?;
         if value::<i32>(&neighbour, place).await? != ours {
-            break neighbour;
+            break Bell::of(&database).await?;
         }
     };
-    let before = seq(&neighbour).await?;
+    let before = neighbour.rings().await?;
     enqueue(&client, 1, "").await?;
-    assert_eq!(seq(&neighbour).await?, before);
+    assert_eq!(neighbour.rings().await?, before);
     Ok(())
 }
 
@@ -177,7 +179,8 @@ async fn the_limits_for_idle_sessions_do_not_end_a_sleep() -> Tested {
 /// Workers of a parallel query are processes with commits of their own.
 #[tokio::test]
 async fn parallel_workers_ring_nothing_and_keep_nothing_from_ringing() -> Tested {
-    let (_server, _database, client) = alone().await?;
+    let (_server, database, client) = alone().await?;
+    let mut bell = Bell::of(&database).await?;
     client
         .batch_execute(
             "CREATE TABLE t AS SELECT i FROM generate_series(1, 20000) i; ANALYZE t; SET parallel_setup_cost = 0;
@@ -188,20 +191,20 @@ async fn parallel_workers_ring_nothing_and_keep_nothing_from_ringing() -> Tested
         let plan = client.query("EXPLAIN (ANALYZE) SELECT count(*) FROM t WHERE i % 2 = 0", &[]).await?;
         Ok(plan.iter().any(|row| row.get::<_, &str>(0).contains("Workers Launched: 2")))
     };
-    let before = seq(&client).await?;
+    let before = bell.rings().await?;
     for (end, rings) in [("ROLLBACK", 0), ("COMMIT", 1)] {
         client.batch_execute("BEGIN; SELECT pgbatch.enqueue('q')").await?;
         assert!(launched().await?, "two workers");
-        assert_eq!(seq(&client).await?, before, "before the end");
+        assert_eq!(bell.rings().await?, before, "before the end");
         client.batch_execute(end).await?;
-        assert_eq!(seq(&client).await?, before + rings, "after {end}");
+        assert_eq!(bell.rings().await?, before + rings, "after {end}");
     }
     // Rows that workers have read: the leader enqueues them.
     client.batch_execute("SELECT pgbatch.enqueue_query('q', 'SELECT i FROM t WHERE i % 2 = 0')").await?;
     client
         .batch_execute("SELECT pgbatch.enqueue('q', jsonb_build_object('i', i)) FROM t WHERE i % 5000 = 0")
         .await?;
-    assert_eq!(seq(&client).await?, before + 3);
+    assert_eq!(bell.rings().await?, before + 3);
     assert_eq!(value::<i64>(&client, "SELECT sum(items) FROM pgbatch.batches").await?, 1 + 10_000 + 4);
     Ok(())
 }
@@ -209,15 +212,16 @@ async fn parallel_workers_ring_nothing_and_keep_nothing_from_ringing() -> Tested
 /// Such a one may ring for nothing, but what is left of its transaction must ring.
 #[tokio::test]
 async fn what_is_left_of_a_transaction_rings_when_a_part_is_taken_back() -> Tested {
-    let (_server, _database, client) = alone().await?;
+    let (_server, database, client) = alone().await?;
+    let mut bell = Bell::of(&database).await?;
     for parts in [
         "SAVEPOINT s; SELECT pgbatch.enqueue('q'); ROLLBACK TO s; SELECT pgbatch.enqueue('q')",
         "SELECT pgbatch.enqueue('q'); SAVEPOINT s; SELECT pgbatch.enqueue('q'); ROLLBACK TO s",
         "SAVEPOINT s; SAVEPOINT r; SELECT pgbatch.enqueue('q'); RELEASE r; RELEASE s",
     ] {
-        let before = seq(&client).await?;
+        let before = bell.rings().await?;
         client.batch_execute(&format!("BEGIN; {parts}; COMMIT")).await?;
-        assert_eq!(seq(&client).await?, before + 1, "{parts}");
+        assert_eq!(bell.rings().await?, before + 1, "{parts}");
     }
     Ok(())
 }
@@ -229,6 +233,7 @@ async fn no_wake_up_is_lost() -> Tested {
     const WRITERS: usize = 12;
     const ROUNDS: usize = 200;
     let (database, client) = with_queue("").await?;
+    let bell = Bell::of(&database).await?;
     let (show, seen) = watch::channel(BTreeSet::new());
     let mut writers = tokio::task::JoinSet::new();
     for _ in 0..WRITERS {
@@ -245,7 +250,8 @@ async fn no_wake_up_is_lost() -> Tested {
             None
         });
     }
-    let reader = tokio::spawn(read(client, show));
+    let reader =
+        tokio::spawn(async move { read(client, bell, show).await.map_err(|error| error.to_string()) });
     while let Some(lost) = writers.join_next().await {
         assert_eq!(lost?, None);
     }
@@ -253,11 +259,11 @@ async fn no_wake_up_is_lost() -> Tested {
     Ok(())
 }
 
-async fn read(client: Client, show: watch::Sender<BTreeSet<i64>>) -> Result<Infallible, Error> {
+async fn read(client: Client, mut bell: Bell, show: watch::Sender<BTreeSet<i64>>) -> Tested<Infallible> {
     loop {
-        let now: i64 = client.query_one(SEQ, &[]).await?.get(0);
+        let now = bell.rings().await?;
         let ids = client.query("SELECT id FROM pgbatch.batches", &[]).await?;
         show.send_replace(ids.iter().map(|row| row.get(0)).collect());
-        client.execute("CALL pgbatch.wait($1)", &[&now]).await?;
+        bell.rung_since(now).await?;
     }
 }

@@ -8,7 +8,9 @@ use pgbatch_core::run::RunSpec;
 use pgbatch_core::state::RunState::{Failed, Succeeded};
 use tokio_postgres::Client;
 
-use crate::support::{Tested, claim_one, enqueue, finish, outcome, refused, value, with_queue};
+use crate::support::{
+    Bell, Tested, claim_one, drop_pgbatch, enqueue, finish, outcome, refused, value, with_queue,
+};
 
 fn program(name: &str, database: &Database, role: &str) -> Tested<Command> {
     let (host, port) = database.socket();
@@ -69,7 +71,7 @@ async fn goes_on(client: &Client, owner: &Client, id: i64, live: &RunSpec) -> Te
     client.query("SELECT pgbatch.complete_item($1, $2, 3)", &[&live.run, &live.token]).await?;
     finish(client, &[outcome(live.run, Succeeded)]).await?;
     assert_eq!(claim_one(client, (id, 4, 4, 1)).await?.run, live.run + 1);
-    assert_eq!(refused(owner.batch_execute("DROP EXTENSION pgbatch").await)?.code().code(), "2BP01");
+    assert_eq!(refused(owner.batch_execute(drop_pgbatch()).await)?.code().code(), "2BP01");
     client.batch_execute("SELECT pgbatch.create_queue('r', sql => 'SELECT 1')").await?;
     Ok(())
 }
@@ -99,11 +101,11 @@ async fn pg_upgrade_takes_everything_along() -> Tested {
     let client = database.connect().await?;
     assert_eq!(content(&client).await?, before);
     // The bell of the new server is another one, and rings.
-    let bell = "SELECT pgbatch.doorbell_seq()";
-    let rung: i64 = value(&client, bell).await?;
+    let mut bell = Bell::of(&database).await?;
+    let rung = bell.rings().await?;
     // As it has it, each extension is the superuser's afterwards; what is in it keeps its owner.
     goes_on(&client, &database.connect_as(SUPERUSER).await?, id, &live).await?;
-    assert!(value::<i64>(&client, bell).await? > rung);
+    assert!(bell.rings().await? > rung);
     Ok(())
 }
 

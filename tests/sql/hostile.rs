@@ -4,7 +4,7 @@
 use pgbatch_core::state::RunState::Succeeded;
 use tokio_postgres::Client;
 
-use crate::role_calls::CALLS;
+use crate::role_calls::calls;
 use crate::roles::Stage;
 use crate::support::{Tested, batch, claim_one, finish, observe, outcome, value, with_queue};
 
@@ -96,7 +96,7 @@ async fn no_argument_of_any_function_is_run() -> Tested {
     let stage = stage().await?;
     let mut harm = Vec::new();
     let mut attacks = 0;
-    for call in CALLS {
+    for call in calls() {
         let sql = stage.filled(call.sql, 0);
         if !sql.starts_with("SELECT") {
             continue;

@@ -10,7 +10,7 @@ use e2e::repository;
 use e2e::wait::until;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use crate::support::{LIMIT, Tested, until_waiting, value};
+use crate::support::{Bell, LIMIT, Tested, until_waiting, value};
 
 /// A running PgBouncer; ends with the value.
 struct Pooler {
@@ -70,10 +70,6 @@ async fn alone() -> Tested<(Server, Database, Client)> {
     Ok((server, database, direct))
 }
 
-async fn seq(direct: &Client) -> Tested<i64> {
-    value(direct, "SELECT pgbatch.doorbell_seq()").await
-}
-
 /// Which session of the server a client's transaction has.
 async fn session(client: &Client) -> Tested<String> {
     let messages = client.simple_query("SELECT pg_backend_pid()").await?;
@@ -88,18 +84,19 @@ async fn a_session_that_clients_share_rings_for_the_commits_and_not_for_those_be
     let pooler = Pooler::start(&database, 1)?;
     let (first, second) = (pooler.connect(&database).await, pooler.connect(&database).await);
     assert_eq!(session(&first).await?, session(&second).await?, "one session for both");
-    let before = seq(&direct).await?;
+    let mut bell = Bell::of(&database).await?;
+    let before = bell.rings().await?;
     first.batch_execute("BEGIN; SELECT pgbatch.enqueue('q'); ROLLBACK").await?;
     second.batch_execute("BEGIN; SELECT 1; COMMIT").await?;
-    assert_eq!(seq(&direct).await?, before, "what another client has taken back");
+    assert_eq!(bell.rings().await?, before, "what another client has taken back");
     first.batch_execute("BEGIN; SELECT pgbatch.enqueue('q'); COMMIT").await?;
     second.batch_execute("BEGIN; SELECT 1; COMMIT").await?;
-    assert_eq!(seq(&direct).await?, before + 1);
+    assert_eq!(bell.rings().await?, before + 1);
     first.batch_execute("BEGIN; SELECT pgbatch.enqueue('q')").await?;
     drop(first);
     // It gets the session, or a new one, when the transaction of who has gone is over.
     second.batch_execute("BEGIN; SELECT pgbatch.enqueue('q'); COMMIT").await?;
-    assert_eq!(seq(&direct).await?, before + 2);
+    assert_eq!(bell.rings().await?, before + 2);
     assert_eq!(value::<i64>(&direct, "SELECT count(*) FROM pgbatch.batches").await?, 2);
     Ok(())
 }
@@ -109,7 +106,7 @@ async fn a_sleeper_behind_a_pooler_wakes() -> Tested {
     let (_server, database, direct) = alone().await?;
     let pooler = Pooler::start(&database, 2)?;
     let (sleeper, client) = (pooler.connect(&database).await, pooler.connect(&database).await);
-    let now = seq(&direct).await?;
+    let now: i64 = value(&direct, "SELECT pgbatch.doorbell_seq()").await?;
     let sleeping =
         tokio::spawn(async move { sleeper.batch_execute(&format!("CALL pgbatch.wait({now})")).await });
     until_waiting(&direct, "Extension").await;

@@ -16,7 +16,8 @@ async fn the_defaults_are_those_of_the_contract() -> Tested {
         "limit_name": null, "items_per_run": 1, "max_attempts": 3, "retry_backoff": "00:00:10", "retry_backoff_max": "01:00:00",
         "run_timeout": null, "namespace": null, "priority": 0, "max_per_key": null, "max_starts": null,
         "max_starts_per": "00:01:00", "keep_succeeded": 10, "keep_failed": 10, "retain": "7 days",
-        "options": null, "created_by": "owner", "pending": 0, "running": 0, "retrying": 0, "failed": 0, "oldest_pending": null
+        "options": null, "created_by": "owner", "pending": 0, "running": 0, "retrying": 0, "failed": 0, "oldest_pending": null,
+        "template_error": null
     });
     assert_eq!(row, expected);
     Ok(())

@@ -4,7 +4,7 @@ use e2e::postgres::{Options, SUPERUSER, Server};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use crate::support::{LIMIT, Tested, sleep, until_waiting, value};
+use crate::support::{Bell, LIMIT, Tested, sleep, until_waiting, value};
 
 const SEQ: &str = "SELECT pgbatch.doorbell_seq()";
 
@@ -29,7 +29,7 @@ async fn a_promoted_standby_rings() -> Tested {
 }
 
 /// A publisher and its subscriber: two databases of one server.
-async fn subscriber() -> Tested<(Server, Client, Client)> {
+async fn subscriber() -> Tested<(Server, Client, Client, Bell)> {
     let server = Server::start(&Options {
         settings: vec![("wal_level".into(), "logical".into())],
         ..Options::default()
@@ -66,14 +66,14 @@ async fn subscriber() -> Tested<(Server, Client, Client)> {
              WITH (create_slot = false, copy_data = false{as_owner})"
         ))
         .await?;
-    Ok((server, source, client))
+    Ok((server, source, client, Bell::of(&database).await?))
 }
 
 /// PostgreSQL's apply worker passes row triggers that are enabled for replicas, and no triggers of statements: so one of
 /// the table's own enqueues, and its commit rings.
 #[tokio::test]
 async fn rows_that_are_applied_by_logical_replication_ring_by_a_row_trigger() -> Tested {
-    let (_server, source, client) = subscriber().await?;
+    let (_server, source, client, mut bell) = subscriber().await?;
     client
         .batch_execute(
             "CREATE FUNCTION enqueue_row() RETURNS trigger LANGUAGE plpgsql AS
@@ -85,10 +85,9 @@ async fn rows_that_are_applied_by_logical_replication_ring_by_a_row_trigger() ->
     let mut seen: Vec<Value> = vec![];
     for id in [1, 2] {
         let items = "SELECT coalesce(jsonb_agg(item ORDER BY batch_id), '[]') FROM pgbatch.items";
-        let now: i64 = value(&client, SEQ).await?;
+        let rings = bell.rings().await?;
         source.execute("INSERT INTO t VALUES ($1, 10)", &[&id]).await?;
-        // Without a limit: what does not ring is slept through.
-        tokio::time::timeout(LIMIT, client.execute("CALL pgbatch.wait($1)", &[&now])).await??;
+        tokio::time::timeout(LIMIT, bell.rung_since(rings)).await??;
         seen.push(json!({"id": id, "amount": 10}));
         assert_eq!(value::<Value>(&client, items).await?, json!(seen), "each row once, as the README says");
     }
@@ -103,14 +102,16 @@ async fn rows_that_are_applied_by_logical_replication_ring_by_a_row_trigger() ->
 #[tokio::test]
 async fn a_session_that_is_a_replica_rings() -> Tested {
     let server = Server::start(&Options::default())?;
-    let client = server.database().await?.connect_as(SUPERUSER).await?;
+    let database = server.database().await?;
+    let client = database.connect_as(SUPERUSER).await?;
     client
         .batch_execute(
             "SELECT pgbatch.create_queue('q', sql => 'SELECT 1'); SET session_replication_role = replica",
         )
         .await?;
-    let before: i64 = value(&client, SEQ).await?;
+    let mut bell = Bell::of(&database).await?;
+    let before = bell.rings().await?;
     client.batch_execute("SELECT pgbatch.enqueue('q')").await?;
-    assert_eq!(value::<i64>(&client, SEQ).await?, before + 1);
+    assert_eq!(bell.rings().await?, before + 1);
     Ok(())
 }

@@ -1,5 +1,9 @@
 //! A call of each public function, for the matrix of roles.
 
+use e2e::postgres::is_sql_only;
+
+use crate::sql_only::LIBRARY_ONLY;
+
 /// What a call is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Of {
@@ -19,6 +23,12 @@ pub(crate) struct Call {
     pub(crate) sql: &'static str,
     /// The SQLSTATE with which it ends for who may: none, or `*` for any that is not about rights.
     pub(crate) code: &'static str,
+}
+
+/// Those that are there: the library alone has some, and what it reads is refused without it.
+pub(crate) fn calls() -> impl Iterator<Item = &'static Call> {
+    let needs_library = |function| LIBRARY_ONLY.contains(&function) || function == "import_scaled_job";
+    CALLS.iter().filter(move |call| !(is_sql_only() && needs_library(call.function)))
 }
 
 const fn queue(function: &'static str, rights: &'static str, sql: &'static str, code: &'static str) -> Call {
@@ -91,6 +101,7 @@ pub(crate) const CALLS: &[Call] = &[
     nothing("heartbeat", "any", "SELECT pgbatch.heartbeat(<run>)", ""),
     nothing("run_statement", "any", "SELECT pgbatch.run_statement(<run>)", ""),
     nothing("contract_version", "any", "SELECT pgbatch.contract_version()", ""),
+    nothing("version", "any", "SELECT pgbatch.version()", ""),
     nothing("transitions", "any", "SELECT pgbatch.transitions()", ""),
 
     // It waits for the test's leader, but in the leader's own session.
@@ -104,6 +115,7 @@ pub(crate) const CALLS: &[Call] = &[
     nothing("kafka_triggers", "dispatch", "SELECT pgbatch.kafka_triggers(1)", ""),
     nothing("note_kafka", "dispatch", "SELECT pgbatch.note_kafka(1, 'k-<queue>', NULL)", ""),
     nothing("note_runs", "dispatch", "SELECT pgbatch.note_runs(1, '[]')", ""),
+    nothing("note_template", "dispatch", "SELECT pgbatch.note_template(1, '<queue>', '{}', NULL)", ""),
     nothing("observe", "dispatch", "SELECT pgbatch.observe(1)", ""),
     nothing("over_runs", "dispatch", "SELECT pgbatch.over_runs(1, '{}')", ""),
     nothing("prune", "dispatch", "SELECT pgbatch.prune(1)", ""),
@@ -115,6 +127,7 @@ pub(crate) const CALLS: &[Call] = &[
         array_fill('NULL'::text, ARRAY[p.pronargs::int]), ', ') || ')' FROM pg_proc p WHERE p.oid = 'pgbatch.take_lag'::regproc); END $$", "*"),
     nothing("take_records", "dispatch", "SELECT pgbatch.take_records(1, 'k-<queue>', NULL, '[]', true, false, false, NULL)", "*"),
     nothing("try_lead", "dispatch", "SELECT pgbatch.try_lead()", ""),
+    nothing("unchecked_templates", "dispatch", "SELECT pgbatch.unchecked_templates(1)", ""),
     nothing("ring", "dispatch", "SELECT pgbatch.ring()", ""),
     nothing("apply_scaled_job", "scaled_jobs", "SELECT pgbatch.apply_scaled_job(1, '{}')", ""),
     nothing("keep_scaled_jobs", "scaled_jobs", "SELECT pgbatch.keep_scaled_jobs(1, 'n', '{}')", ""),

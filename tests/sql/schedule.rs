@@ -336,9 +336,8 @@ async fn a_dump_takes_schedules_along_and_what_they_have_made() -> Tested {
         .await?;
     sleep_since(&client, "2 min").await?;
     observe(&client).await?;
-    let copied = Server::shared()?.database().await?;
+    let copied = Server::shared()?.empty_database().await?;
     let restored = copied.connect().await?;
-    restored.batch_execute("DROP EXTENSION pgbatch").await?;
     copy(&database, &copied, OWNER)?;
     let content = "SELECT string_agg(t::text, ' ' ORDER BY t.name) FROM pgbatch.triggers t";
     assert_eq!(value::<String>(&restored, content).await?, value::<String>(&client, content).await?);

@@ -3,15 +3,15 @@
 use std::error::Error;
 use std::time::Duration;
 
-use e2e::postgres::{Database, Server};
+use e2e::postgres::{Database, Messages, OWNER, Server, is_sql_only};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::StoreView;
 use pgbatch_core::state::RunState;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tokio_postgres::Client;
 use tokio_postgres::error::DbError;
 use tokio_postgres::types::Json;
+use tokio_postgres::{AsyncMessage, Client};
 
 pub(crate) type Tested<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -41,6 +41,13 @@ pub(crate) async fn enqueue(client: &Client, items: i32, arguments: &str) -> Tes
 pub(crate) const EPOCH: &str = "(SELECT epoch FROM pgbatch.installation)";
 
 pub(crate) async fn observe(client: &Client) -> Tested<StoreView> {
+    if is_sql_only() {
+        // As a dispatcher does that finds nothing wrong.
+        let check = format!(
+            "SELECT pgbatch.note_template({EPOCH}, t.queue, t.job_template, NULL) FROM pgbatch.unchecked_templates({EPOCH}) t"
+        );
+        client.batch_execute(&check).await?;
+    }
     let view: Value = client.query_one(&format!("SELECT pgbatch.observe({EPOCH})"), &[]).await?.get(0);
     Ok(serde_json::from_value(view)?)
 }
@@ -153,6 +160,67 @@ pub(crate) async fn wait_longer_for_locks(client: &Client) -> Tested {
 pub(crate) async fn cancel(client: &Client, pid: i32) -> Tested {
     client.execute("SELECT pg_cancel_backend($1)", &[&pid]).await?;
     Ok(())
+}
+
+/// What removes pgbatch from a database.
+pub(crate) fn drop_pgbatch() -> &'static str {
+    if is_sql_only() { "DROP SCHEMA pgbatch" } else { "DROP EXTENSION pgbatch" }
+}
+
+/// What a backend in `wait_batch()` waits for.
+pub(crate) fn done_event() -> &'static str {
+    if is_sql_only() { "Timeout" } else { "Extension" }
+}
+
+/// Who hears the doorbell, be it the library's or NOTIFY.
+pub(crate) struct Bell {
+    client: Client,
+    messages: Messages,
+    heard: i64,
+}
+
+impl Bell {
+    pub(crate) async fn of(database: &Database) -> Tested<Self> {
+        let (client, messages) = database.connect_with_messages(OWNER).await?;
+        if is_sql_only() {
+            client.batch_execute("LISTEN pgbatch; LISTEN heard_all").await?;
+        }
+        Ok(Self { client, messages, heard: 0 })
+    }
+
+    /// How often it has rung, from some beginning on.
+    pub(crate) async fn rings(&mut self) -> Tested<i64> {
+        if !is_sql_only() {
+            return value(&self.client, "SELECT pgbatch.doorbell_seq()").await;
+        }
+        // Notifications keep their order: after this one, all that were before it are here.
+        self.client.batch_execute("NOTIFY heard_all").await?;
+        while self.hear().await? != "heard_all" {}
+        Ok(self.heard)
+    }
+
+    /// Ends when it has rung since it had rung so often. Without a limit: what does not ring is slept through.
+    pub(crate) async fn rung_since(&mut self, rings: i64) -> Tested {
+        if !is_sql_only() {
+            self.client.execute("CALL pgbatch.wait($1)", &[&rings]).await?;
+        }
+        while is_sql_only() && self.heard == rings {
+            self.hear().await?;
+        }
+        Ok(())
+    }
+
+    async fn hear(&mut self) -> Tested<String> {
+        loop {
+            match self.messages.recv().await.ok_or("the connection has ended")? {
+                AsyncMessage::Notification(notification) => {
+                    self.heard += i64::from(notification.channel() == "pgbatch");
+                    return Ok(notification.channel().to_owned());
+                }
+                _ => continue,
+            }
+        }
+    }
 }
 
 /// A connection that sleeps on the doorbell; it comes back with what became of the call.

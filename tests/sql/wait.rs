@@ -4,7 +4,8 @@ use e2e::postgres::{Options, Server};
 use pgbatch_core::state::RunState::Succeeded;
 
 use crate::support::{
-    Tested, cancel, claim_one, enqueue, finish, observe, outcome, refused, until_waiting, value, with_queue,
+    Tested, cancel, claim_one, done_event, enqueue, finish, observe, outcome, refused, until_waiting, value,
+    with_queue,
 };
 
 #[tokio::test]
@@ -16,13 +17,13 @@ async fn waiters_wake_when_the_batch_ends() -> Tested {
     let waiting = tokio::spawn(async move {
         waiter.query_one("SELECT pgbatch.wait_batch($1)", &[&id]).await.map(|row| row.get::<_, String>(0))
     });
-    until_waiting(&client, "Extension").await;
+    until_waiting(&client, done_event()).await;
     // The end of another batch wakes it, too, and it goes to sleep again.
     for batch in [other, id] {
         let last = if batch == id { 2 } else { 1 };
         let run = claim_one(&client, (batch, 1, last, 1)).await?.run;
         assert!(!waiting.is_finished());
-        until_waiting(&client, "Extension").await;
+        until_waiting(&client, done_event()).await;
         finish(&client, &[outcome(run, Succeeded)]).await?;
     }
     assert_eq!(waiting.await??, "succeeded");
@@ -40,7 +41,7 @@ async fn waiters_wake_at_a_cancel_and_at_a_close_by_observe() -> Tested {
         let waiting = tokio::spawn(async move {
             waiter.query_one("SELECT pgbatch.wait_batch($1)", &[&id]).await.map(|row| row.get::<_, String>(0))
         });
-        until_waiting(&client, "Extension").await;
+        until_waiting(&client, done_event()).await;
         if cancels {
             client.execute("SELECT pgbatch.cancel_batch($1)", &[&id]).await?;
         } else {
@@ -88,7 +89,7 @@ async fn a_waiter_can_be_cancelled() -> Tested {
         let first = waiter.query_one("SELECT pgbatch.wait_batch($1)", &[&id]).await;
         (first, waiter)
     });
-    until_waiting(&client, "Extension").await;
+    until_waiting(&client, done_event()).await;
     cancel(&client, pid).await?;
     let (first, waiter) = waiting.await?;
     let error = refused(first)?;

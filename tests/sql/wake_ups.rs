@@ -16,7 +16,7 @@ use tokio::sync::{Barrier, watch};
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
-use crate::support::{LIMIT, Tested, claim, finish, observe, outcome, value, with_queue};
+use crate::support::{Bell, LIMIT, Tested, claim, finish, observe, outcome, value, with_queue};
 
 const WRITERS: usize = 64;
 /// The length of a wave: some looks.
@@ -30,6 +30,7 @@ fn time() -> Tested<Duration> {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_claimer_sleeps_through_none_of_the_commits_of_64_clients() -> Tested {
     let (database, claimer) = with_queue(", max_parallel => 1000").await?;
+    let mut bell = Bell::of(&database).await?;
     let waves = Arc::new(Waves::until(Instant::now() + time()?));
     let (show, claimed) = watch::channel(HashSet::new());
     let mut writers = JoinSet::new();
@@ -45,7 +46,7 @@ async fn one_claimer_sleeps_through_none_of_the_commits_of_64_clients() -> Teste
     };
     let batches = tokio::select! {
         batches = all => batches?,
-        broken = claim_all(&claimer, &show, &waves.sleeps) => match broken? {},
+        broken = claim_all(&claimer, &mut bell, &show, &waves.sleeps) => match broken? {},
     };
     let sleeps = waves.sleeps.load(Relaxed);
     eprintln!("{WRITERS} clients committed {batches} batches; their claimer slept {sleeps} times");
@@ -106,18 +107,19 @@ async fn write(
 
 async fn claim_all(
     client: &Client,
+    bell: &mut Bell,
     show: &watch::Sender<HashSet<i64>>,
     sleeps: &AtomicU64,
 ) -> Tested<Infallible> {
     value::<Value>(client, "SELECT pgbatch.try_lead()").await?;
     loop {
-        let seq: i64 = value(client, "SELECT pgbatch.doorbell_seq()").await?;
+        let rings = bell.rings().await?;
         let view = observe(client).await?;
         let fresh = view.queues.iter().flat_map(|q| &q.fresh).map(|f| (f.batch, 1, 1, 1));
         let runs = claim(client, &fresh.collect::<Vec<_>>()).await?;
         if runs.is_empty() {
             sleeps.fetch_add(1, Relaxed);
-            client.execute("CALL pgbatch.wait($1)", &[&seq]).await?;
+            bell.rung_since(rings).await?;
             continue;
         }
         let ends: Vec<_> = runs.iter().map(|run| outcome(run.run, Succeeded)).collect();

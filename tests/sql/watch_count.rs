@@ -332,9 +332,8 @@ async fn a_dropped_trigger_leaves_nothing_and_one_that_is_made_again_counts_what
 async fn a_dump_takes_the_demand_along() -> Tested {
     let (database, client) = counted(3, ", strategy => 'eager', min_runs => 1, max_runs => 5").await?;
     made(&client).await?;
-    let copied = Server::shared()?.database().await?;
+    let copied = Server::shared()?.empty_database().await?;
     let restored = copied.connect().await?;
-    restored.batch_execute("DROP EXTENSION pgbatch").await?;
     copy(&database, &copied, OWNER)?;
     let content = "SELECT concat_ws(' ', (SELECT string_agg(d::text, ' ') FROM pgbatch.demand d),
         (SELECT string_agg(s::text, ' ') FROM pgbatch.scaling s), (SELECT string_agg(d::text, ' ') FROM pgbatch.demand_batch d))";

@@ -7,8 +7,8 @@ use tokio_postgres::Client;
 
 use crate::dump::copy;
 use crate::support::{
-    EPOCH, Tested, claim_one, finish, observe, outcome, refused, until_waiting, value, wait_longer_for_locks,
-    with_queue,
+    Bell, EPOCH, Tested, claim_one, drop_pgbatch, finish, observe, outcome, refused, until_waiting, value,
+    wait_longer_for_locks, with_queue,
 };
 
 /// A database with the queue `q`, after these statements.
@@ -95,10 +95,11 @@ async fn every_attempt_has_the_row_that_the_first_one_had() -> Tested {
 /// Else the rows that are there would wait for the next change.
 #[tokio::test]
 async fn a_new_watch_rings() -> Tested {
-    let (_database, client) = after("CREATE TABLE t (id int)").await?;
-    let before: i64 = value(&client, "SELECT pgbatch.doorbell_seq()").await?;
+    let (database, client) = after("CREATE TABLE t (id int)").await?;
+    let mut bell = Bell::of(&database).await?;
+    let before = bell.rings().await?;
     client.batch_execute("SELECT pgbatch.watch_rows('w', 'q', 'SELECT id FROM t')").await?;
-    assert!(value::<i64>(&client, "SELECT pgbatch.doorbell_seq()").await? > before);
+    assert!(bell.rings().await? > before);
     Ok(())
 }
 
@@ -115,7 +116,7 @@ async fn a_pair_of_key_and_jsonb_is_taken_as_it_is() -> Tested {
 
 #[tokio::test]
 async fn every_way_to_change_a_table_rings_and_is_seen() -> Tested {
-    let (_database, client) = after(
+    let (database, client) = after(
         "CREATE TABLE t (id int PRIMARY KEY, r text) ; CREATE TABLE c (id int REFERENCES t ON DELETE SET NULL);
          CREATE TABLE p (id int, r text) PARTITION BY LIST (r); CREATE TABLE p_x PARTITION OF p FOR VALUES IN ('x');
          CREATE TABLE parent (id int); CREATE TABLE child () INHERITS (parent);
@@ -125,6 +126,7 @@ async fn every_way_to_change_a_table_rings_and_is_seen() -> Tested {
              UNION ALL SELECT 'i' || (SELECT count(*) FROM parent) $q$)",
     )
     .await?;
+    let mut bell = Bell::of(&database).await?;
     observe(&client).await?;
     for (change, key) in [
         ("INSERT INTO t SELECT i FROM generate_series(2, 4) i", "t4"),
@@ -139,12 +141,9 @@ async fn every_way_to_change_a_table_rings_and_is_seen() -> Tested {
         ("DELETE FROM t WHERE id = 1; INSERT INTO t VALUES (1)", "c0"),
         ("TRUNCATE t CASCADE", "t0"),
     ] {
-        let before: i64 = value(&client, "SELECT pgbatch.doorbell_seq()").await?;
+        let before = bell.rings().await?;
         client.batch_execute(change).await?;
-        assert!(
-            value::<i64>(&client, "SELECT pgbatch.doorbell_seq()").await? > before,
-            "{change} did not ring"
-        );
+        assert!(bell.rings().await? > before, "{change} did not ring");
         assert!(batches(&client).await?.to_string().contains(&format!("\"{key}\"")), "{change}: no {key}");
     }
     Ok(())
@@ -316,7 +315,7 @@ async fn a_dropped_trigger_leaves_nothing() -> Tested {
     for (statement, code) in [
         ("DROP TABLE t", "2BP01"),
         ("SELECT pgbatch.drop_queue('q', force => true)", "55006"),
-        ("DROP EXTENSION pgbatch", "2BP01"),
+        (drop_pgbatch(), "2BP01"),
         ("SELECT pgbatch.watch_rows('w', 'q', 'SELECT id FROM t')", "42710"),
     ] {
         assert_eq!(refused(client.batch_execute(statement).await)?.code().code(), code, "{statement}");

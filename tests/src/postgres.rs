@@ -8,10 +8,11 @@
 //! its [`Server`], and at the latest with the test process, however that ends: see `watchdog.rs`.
 //!
 //! Environment: `PGBATCH_PG_CONFIG` (default `pg_config`), `PGBATCH_SO` (default `target/release/libpgbatch.so`),
-//! `PGBATCH_KEEP=1` leaves the servers' folders behind, logs and data.
+//! `PGBATCH_KEEP=1` leaves the servers' folders behind, logs and data; `PGBATCH_TEST_SQL_ONLY=1` tests without the library.
 
 mod database;
 mod prefix;
+mod sql_only;
 mod standby;
 mod upgrade;
 mod watchdog;
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 
 pub use database::{Database, Messages};
 use prefix::Prefix;
+pub use sql_only::is_sql_only;
 use watchdog::Watchdog;
 pub use watchdog::{SmallDisk, Stop};
 

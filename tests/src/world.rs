@@ -56,9 +56,35 @@ impl World {
     /// # Errors
     /// The server's.
     pub async fn on(test: &str, server: &Server) -> Result<Self, Box<dyn std::error::Error>> {
+        Self::of(test, server, server.database().await?).await
+    }
+
+    /// A database on the shared server with the SQL alone, without the library.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn sql_only(test: &str) -> Result<Self, Box<dyn std::error::Error>> {
+        let server = Server::shared()?;
+        let database = server.empty_database().await?;
+        database.install_sql_only().await?;
+        Self::of(test, server, database).await
+    }
+
+    /// A database on the shared server with an earlier version of the extension.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn of_version(test: &str, version: &str) -> Result<Self, Box<dyn std::error::Error>> {
+        let server = Server::shared()?;
+        let database = server.empty_database().await?;
+        let create = format!("CREATE EXTENSION pgbatch VERSION '{version}'");
+        database.connect().await?.batch_execute(&create).await?;
+        Self::of(test, server, database).await
+    }
+
+    async fn of(test: &str, server: &Server, database: Database) -> Result<Self, Box<dyn std::error::Error>> {
         let dir = repository().join("target/tests").join(format!("{test}-{}", std::process::id()));
         std::fs::create_dir_all(&dir)?;
-        let database = server.database().await?;
         let client = database.connect().await?;
         Ok(Self { client, database, dir, log: server.log() })
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use pgbatch_core::scaled_job::manifest::{BYTES_MAX, read_all};
+use pgbatch_core::scaled_job::{Problem, import as import_manifest};
 use serde_json::{Value, json};
 
 use super::failure::{Failure, Fate};
@@ -57,14 +58,10 @@ pub(super) async fn import(args: ImportArgs) -> Result<Fate, Failure> {
     session.call("BEGIN", &[]).await?;
     let mut made = Vec::new();
     for job in &jobs {
-        let manifest = job.manifest.to_string();
-        let rows = session
-            .rows("SELECT * FROM pgbatch.import_scaled_job($1, $2)", &[&manifest, &args.dry_run])
-            .await
-            .map_err(|failure| failure.of(&job.source))?;
+        let rows = make(&session, &job.manifest).await.map_err(|failure| failure.of(&job.source))?;
         made.push(json!({"scaled_job": job.manifest["metadata"]["name"], "file": job.source, "rows": rows}));
     }
-    session.call("COMMIT", &[]).await?;
+    session.call(if args.dry_run { "ROLLBACK" } else { "COMMIT" }, &[]).await?;
     if output.is_json() {
         output.json(&made)?;
         return Ok(Fate::Fine);
@@ -92,6 +89,17 @@ impl Document {
             None => kind.to_owned(),
         }
     }
+}
+
+/// As `pgbatch.import_scaled_job()`, but that the manifest is read here: a server without the library cannot. Returns its rows.
+async fn make(session: &Session, manifest: &Value) -> Result<Vec<Value>, Failure> {
+    let plan = import_manifest(manifest).map_err(|Problem { path, message, hint }| {
+        Failure::new(format!("manifest is invalid at {path}: {message}")).hint(hint)
+    })?;
+    let plan = plan.to_json();
+    session.call("SELECT pgbatch.take_import_steps($1)", &[&plan["steps"]]).await?;
+    let rows = ["steps", "notes"].map(|part| plan[part].as_array().cloned().unwrap_or_default());
+    Ok(rows.concat())
 }
 
 /// The documents of a file; those in a List are documents, too.

@@ -1,5 +1,6 @@
-//! `pgbatch migrate`: brings the extension in a database to the version whose files its server has. The migrate Job of the
-//! chart is this; run by hand as often as one likes, it does what is left to do.
+//! `pgbatch migrate`: brings the extension in a database to the version whose files its server has; or, where the server has none
+//! and `--sql-only` says so, the same SQL without the library to the version of this program. The migrate Job of the chart is
+//! this; run by hand as often as one likes, it does what is left to do.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,10 +28,20 @@ const TOLD_PERIOD: Duration = Duration::from_secs(10);
 /// Two that migrate at once do it one after the other; the number is any that nobody else would take.
 const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(8103120419745)";
 
+/// The oldest PostgreSQL that the SQL is for.
+const MAJOR_MIN: i32 = 15;
+
+/// The SQL without the library, for a server that cannot have it, and what brings an earlier one of it to this version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const INSTALL: &str = include_str!(concat!(env!("OUT_DIR"), "/install.sql"));
+const UPGRADES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/upgrades.rs"));
+
 const READ: &str = "SELECT current_database()::text AS database, current_user::text AS role, e.extversion AS installed, \
     (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) AS is_superuser, \
     pg_get_userbyid(e.extowner)::text AS owner, a.default_version AS available, \
-    current_setting('server_version_num')::int / 10000 AS major \
+    current_setting('server_version_num')::int / 10000 AS major, \
+    EXISTS (SELECT FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace \
+        WHERE n.nspname = 'pgbatch' AND p.proname = 'version') AS has_version \
     FROM (SELECT 1) AS one LEFT JOIN pg_extension AS e ON e.extname = 'pgbatch' \
     LEFT JOIN pg_available_extensions AS a ON a.name = 'pgbatch'";
 
@@ -43,6 +54,13 @@ pub(super) struct MigrateArgs {
     /// Wait for so long where PostgreSQL cannot be reached yet, or is still starting.
     #[arg(long, env = "PGBATCH_WAIT", default_value = "60", value_name = "SECONDS")]
     wait: u32,
+    /// Install without the library, in a server that cannot have it (managed PostgreSQL): the same functions, with NOTIFY as the
+    /// doorbell.
+    #[arg(long, env = "PGBATCH_SQL_ONLY")]
+    sql_only: bool,
+    /// Print the SQL that --sql-only would run, for psql --single-transaction, and do nothing.
+    #[arg(long, requires = "sql_only")]
+    print: bool,
     #[command(flatten)]
     pub(super) log: LogArgs,
 }
@@ -56,6 +74,8 @@ struct Found {
     installed: Option<String>,
     owner: Option<String>,
     available: Option<String>,
+    /// What is there without being an extension.
+    sql_only: Option<String>,
 }
 
 /// What is left to do.
@@ -63,12 +83,20 @@ struct Found {
 enum Step {
     Create,
     Update,
+    /// The SQL alone.
+    Install,
+    /// The SQL alone, by this script.
+    Upgrade(&'static str),
     Nothing,
 }
 
 pub(super) async fn migrate(args: MigrateArgs) -> Result<Fate, Failure> {
-    let MigrateArgs { client: ClientArgs { database_url, output }, wait, log: _ } = args;
+    let MigrateArgs { client: ClientArgs { database_url, output }, wait, sql_only, print, log: _ } = args;
     let output = Output::new(output);
+    if print {
+        output.line(INSTALL.trim_end())?;
+        return Ok(Fate::Fine);
+    }
     let url = connection::database(database_url)?;
     let mut client = connect_within(&url, Duration::from_secs(wait.into())).await?;
     // What is not committed at the end was never done: so it may be tried, to see what comes of it.
@@ -76,16 +104,18 @@ pub(super) async fn migrate(args: MigrateArgs) -> Result<Fate, Failure> {
     transaction.batch_execute("SET LOCAL search_path = pg_catalog, pg_temp").await?;
     transaction.batch_execute(ONE_AT_A_TIME).await?;
     let found = read(&transaction).await?;
-    let (step, version) = found.step()?;
-    let statement = match step {
+    let (step, version) = found.step(sql_only)?;
+    let statements = match step {
         Step::Create => "CREATE EXTENSION pgbatch",
         Step::Update => "ALTER EXTENSION pgbatch UPDATE",
+        Step::Install => INSTALL,
+        Step::Upgrade(script) => script,
         Step::Nothing => "",
     };
-    transaction.batch_execute(statement).await.map_err(|error| found.refused(&error))?;
+    transaction.batch_execute(statements).await.map_err(|error| found.refused(&error))?;
     check_contract(&transaction, version).await?;
     transaction.commit().await?;
-    if step == Step::Create && found.is_superuser {
+    if matches!(step, Step::Create | Step::Install) && found.is_superuser {
         let hint = "better have the database's owner create it, who needs no more than that";
         warn!(
             role = found.role,
@@ -98,7 +128,13 @@ pub(super) async fn migrate(args: MigrateArgs) -> Result<Fate, Failure> {
 
 async fn read(transaction: &Transaction<'_>) -> Result<Found, Error> {
     let row = transaction.query_one(READ, &[]).await?;
+    let is_sql_only = row.get("has_version") && row.get::<_, Option<String>>("installed").is_none();
+    let sql_only = match is_sql_only {
+        true => transaction.query_one("SELECT pgbatch.version()", &[]).await?.get(0),
+        false => None,
+    };
     Ok(Found {
+        sql_only,
         database: row.get("database"),
         role: row.get("role"),
         is_superuser: row.get("is_superuser"),
@@ -121,32 +157,46 @@ async fn check_contract(transaction: &Transaction<'_>, version: &str) -> Result<
             "give the server the files of a newer pgbatch (extension image, package); the database was left as it was"
         }
     };
-    let words = format!(
-        "pgbatch {version}, whose files the server has, speaks contract {contract}, this program {CONTRACT_VERSION}"
-    );
+    let words = format!("pgbatch {version} speaks contract {contract}, this program {CONTRACT_VERSION}");
     Err(Failure::new(words).hint(hint))
 }
 
 fn report(output: &Output, found: &Found, step: &Step, version: &str) -> Result<(), Failure> {
-    let Found { database, installed, .. } = found;
+    let Found { database, installed, sql_only, .. } = found;
+    let before = installed.as_ref().or(sql_only.as_ref());
+    let is_sql_only = sql_only.is_some() || *step == Step::Install;
     if output.is_json() {
-        return output.json(&json!({"database": database, "before": installed, "version": version}));
+        return output.json(
+            &json!({"database": database, "before": before, "version": version, "sql_only": is_sql_only}),
+        );
     }
-    let before = installed.as_deref().unwrap_or_default();
+    let before = before.map_or("", String::as_str);
     output.line(&match step {
         Step::Create => format!("database {database}: pgbatch {version} was created"),
-        Step::Update => format!("database {database}: pgbatch was updated from {before} to {version}"),
+        Step::Install => {
+            format!("database {database}: pgbatch {version} was installed without the library, as SQL only")
+        }
+        Step::Update | Step::Upgrade(_) => {
+            format!("database {database}: pgbatch was updated from {before} to {version}")
+        }
         Step::Nothing => format!("database {database}: pgbatch {version} was there already"),
     })
 }
 
 impl Found {
     /// What is left to do, and the version that is there afterwards.
-    fn step(&self) -> Result<(Step, &str), Failure> {
+    fn step(&self, sql_only: bool) -> Result<(Step, &str), Failure> {
+        if sql_only && self.installed.is_some() {
+            return Err(Failure::new(format!("database {} has the extension", self.database))
+                .hint("it is what --sql-only is instead of: leave that out"));
+        }
+        if self.sql_only.is_some() || sql_only {
+            return Ok((self.sql_only_step()?, VERSION));
+        }
         let Some(available) = self.available.as_deref() else {
             let hint = format!(
                 "put the extension for PostgreSQL {} there: the extension image (as image volume or by an init container), or \
-                 make install; README, section Install, has each way",
+                 make install; README, section Install, has each way; where a server cannot have it: --sql-only",
                 self.major
             );
             return Err(Failure::new("the server has no files of pgbatch").hint(hint));
@@ -157,6 +207,25 @@ impl Found {
             Some(_) => Step::Nothing,
         };
         Ok((step, available))
+    }
+
+    fn sql_only_step(&self) -> Result<Step, Failure> {
+        let Some(there) = self.sql_only.as_deref() else {
+            if self.major < MAJOR_MIN {
+                return Err(Failure::new(format!("this is PostgreSQL {}", self.major))
+                    .hint(format!("pgbatch needs PostgreSQL {MAJOR_MIN} or later")));
+            }
+            return Ok(Step::Install);
+        };
+        if there == VERSION {
+            return Ok(Step::Nothing);
+        }
+        let script =
+            UPGRADES.iter().find(|(from, _)| *from == there).map(|(_, script)| Step::Upgrade(script));
+        script.ok_or_else(|| {
+            Failure::new(format!("there is no way from pgbatch {there} to {VERSION}"))
+                .hint("take a program (image) of that version or later")
+        })
     }
 
     /// PostgreSQL's words, and what to do about them.
@@ -174,7 +243,7 @@ impl Found {
                  PostgreSQL {major}, let dynamic_library_path name its folder, and note that it needs glibc (not alpine)"
             )),
             _ if *server.code() == SqlState::DUPLICATE_SCHEMA => {
-                failure.hint("the schema pgbatch is the extension's own: rename or drop the one that is there")
+                failure.hint("the schema pgbatch must be pgbatch's own: rename or drop the one that is there")
             }
             _ if *server.code() == SqlState::INVALID_PARAMETER_VALUE && installed.is_some() => failure
                 .hint("the server's files are older than what is installed: give it those of that version or later"),
@@ -243,13 +312,42 @@ fn unreachable(error: ConnectError) -> Failure {
 mod tests {
     use super::*;
 
-    fn step(installed: Option<&str>, available: Option<&str>) -> Result<(Step, String), String> {
-        let [installed, available] = [installed, available].map(|version| version.map(str::to_owned));
+    fn found(installed: Option<&str>, available: Option<&str>, sql_only: Option<&str>) -> Found {
+        let [installed, available, sql_only] =
+            [installed, available, sql_only].map(|version| version.map(str::to_owned));
         let [database, role] = ["shop", "app"].map(str::to_owned);
-        let found =
-            Found { database, role, is_superuser: false, major: 15, owner: None, installed, available };
-        let step = found.step().map(|(step, version)| (step, version.to_owned()));
+        Found { database, role, is_superuser: false, major: 15, owner: None, installed, available, sql_only }
+    }
+
+    fn step(installed: Option<&str>, available: Option<&str>) -> Result<(Step, String), String> {
+        step_of(&found(installed, available, None), false)
+    }
+
+    fn step_of(found: &Found, sql_only: bool) -> Result<(Step, String), String> {
+        let step = found.step(sql_only).map(|(step, version)| (step, version.to_owned()));
         step.map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn without_the_library_it_is_installed_only_where_that_is_asked_for_and_goes_on_by_itself() {
+        let version = || VERSION.to_owned();
+        assert_eq!(step_of(&found(None, None, None), true), Ok((Step::Install, version())));
+        assert_eq!(step_of(&found(None, Some("2"), None), true), Ok((Step::Install, version())));
+        for sql_only in [true, false] {
+            assert_eq!(
+                step_of(&found(None, Some("2"), Some(VERSION)), sql_only),
+                Ok((Step::Nothing, version()))
+            );
+            let (from, script) = UPGRADES[0];
+            let upgrade = Ok((Step::Upgrade(script), version()));
+            assert_eq!(step_of(&found(None, None, Some(from)), sql_only), upgrade);
+            let said = step_of(&found(None, None, Some("99")), sql_only).unwrap_err();
+            assert!(said.starts_with("there is no way from pgbatch 99 to "), "{said}");
+        }
+        let said = step_of(&found(Some("1"), Some("2"), None), true).unwrap_err();
+        assert!(said.starts_with("database shop has the extension (hint: "), "{said}");
+        let old = Found { major: 14, ..found(None, None, None) };
+        assert!(step_of(&old, true).unwrap_err().starts_with("this is PostgreSQL 14 (hint: "));
     }
 
     #[test]

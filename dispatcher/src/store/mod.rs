@@ -29,7 +29,7 @@ pub use session::{ClosedBatch, PostgresSession, StoreError};
 
 /// All routines of the schema `pgbatch` that a dispatcher calls: what `pgbatch.grant_dispatcher()` grants. A test of the SQL
 /// compares the two.
-pub(crate) const FUNCTIONS: [&str; 20] = [
+pub(crate) const FUNCTIONS: [&str; 22] = [
     "await_lead",
     "claim",
     "claim_next",
@@ -40,6 +40,7 @@ pub(crate) const FUNCTIONS: [&str; 20] = [
     "kafka_triggers",
     "note_kafka",
     "note_runs",
+    "note_template",
     "observe",
     "over_runs",
     "prune",
@@ -49,6 +50,7 @@ pub(crate) const FUNCTIONS: [&str; 20] = [
     "take_lag",
     "take_records",
     "try_lead",
+    "unchecked_templates",
     "wait",
 ];
 

@@ -7,6 +7,7 @@ use pgbatch_core::plan::{Claim, Note, Permit, Ready, Started};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{RunId, StoreView};
 use pgbatch_core::state::BatchState;
+use pgbatch_core::template;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -14,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_postgres::types::{Json, ToSql};
 use tokio_postgres::{Client, Statement};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::connect::{ConnectError, DatabaseUrl, connect, with_causes};
 use super::doorbell::Doorbell;
@@ -203,6 +204,9 @@ impl Session for PostgresSession {
 
 impl Store for PostgresSession {
     async fn observe(&self, also: &[String]) -> Result<StoreView, StoreError> {
+        if self.doorbell.is_none() {
+            self.check_templates().await?;
+        }
         let row = self
             .client
             .query_one(&self.calls.observe, &[&self.epoch, &also])
@@ -254,6 +258,30 @@ impl Store for PostgresSession {
 }
 
 impl PostgresSession {
+    /// Without the library, PostgreSQL cannot check the Job templates that it is given.
+    async fn check_templates(&self) -> Result<(), StoreError> {
+        let rows = self
+            .client
+            .query("SELECT * FROM pgbatch.unchecked_templates($1)", &[&self.epoch])
+            .await
+            .map_err(answered("unchecked_templates"))?;
+        for row in rows {
+            let (queue, Json(template)): (String, Answer) = (row.get(0), row.get(1));
+            let problem = template_problem(template.get());
+            if let Some(problem) = &problem {
+                warn!(queue, problem, "the queue starts nothing");
+            }
+            self.client
+                .execute(
+                    "SELECT pgbatch.note_template($1, $2, $3, $4)",
+                    &[&self.epoch, &queue, &Json(template), &problem],
+                )
+                .await
+                .map_err(answered("note_template"))?;
+        }
+        Ok(())
+    }
+
     async fn run(
         &self,
         call: &'static str,
@@ -272,6 +300,16 @@ impl PostgresSession {
         let rows = self.client.query(statement, parameters).await.map_err(answered(call))?;
         rows.iter().map(|row| read(call, row.get(0))).collect()
     }
+}
+
+/// What is wrong with a Job template, in the words of the library.
+fn template_problem(template: &str) -> Option<String> {
+    let problem = match serde_json::from_str(template) {
+        Ok(template) => template::check(&template).err()?.first()?.to_string(),
+        // Deeper than can be read.
+        Err(error) => format!("$: {error}"),
+    };
+    Some(format!("job_template is invalid at {problem}"))
 }
 
 /// A task of ours drives the connection and ends with it; so does the only receiver of the channel.

@@ -7,6 +7,7 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, Config, Error, NoTls};
 
+use super::sql_only::{is_sql_only, sql_only_script};
 use super::{OWNER, Place, SUPERUSER};
 
 /// Notices and notifications of a connection, in the order of their arrival.
@@ -32,8 +33,24 @@ impl Database {
 
     pub(super) async fn with_extension(place: Place) -> Result<Self, Error> {
         let database = Self::empty(place).await?;
-        database.connect().await?.batch_execute("CREATE EXTENSION pgbatch").await?;
+        match is_sql_only() {
+            true => database.install_sql_only().await?,
+            false => database.connect().await?.batch_execute("CREATE EXTENSION pgbatch").await?,
+        }
         Ok(database)
+    }
+
+    /// Installs the SQL without the library, as [`OWNER`].
+    ///
+    /// # Errors
+    /// The server's.
+    ///
+    /// # Panics
+    /// The SQL of the checkout cannot be assembled.
+    pub async fn install_sql_only(&self) -> Result<(), Error> {
+        let script = sql_only_script().expect("sql/assemble.sh works");
+        let owner = self.connect().await?;
+        owner.batch_execute(&format!("BEGIN; {script} COMMIT")).await
     }
 
     /// A connection as [`OWNER`].

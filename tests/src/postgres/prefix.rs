@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use crate::command::run;
+use crate::command::{output, run};
 use crate::network::command_in;
 use crate::repository;
 
@@ -59,7 +59,17 @@ impl Prefix {
         let library = std::env::var_os("PGBATCH_SO")
             .map_or_else(|| repository().join("target/release/libpgbatch.so"), PathBuf::from);
         let script = repository().join("pg_extension/install.sh");
-        run(Command::new(script).arg(self.bin.join("pg_config")).arg(library))
+        let pg_config = self.bin.join("pg_config");
+        run(Command::new(script).arg(&pg_config).arg(library))?;
+        // Earlier versions as they were released, for tests of the way from them.
+        let extension =
+            PathBuf::from(output(Command::new(pg_config).arg("--sharedir"))?.trim()).join("extension");
+        for released in std::fs::read_dir(repository().join("tests/sql/previous"))? {
+            let released = released?.path();
+            let script = output(Command::new("gunzip").arg("--stdout").arg(&released))?;
+            std::fs::write(extension.join(released.file_stem().unwrap_or_default()), script)?;
+        }
+        Ok(())
     }
 
     fn make_template(&self) -> io::Result<()> {

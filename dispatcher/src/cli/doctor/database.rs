@@ -144,20 +144,31 @@ async fn extension(session: &Session, findings: &mut Findings) -> Result<bool, F
             return Ok(false);
         }
     };
-    let installed = words::text(&found, "installed_version");
-    let version = if installed.is_empty() { "without a version".to_owned() } else { installed.clone() };
-    let said = format!("pgbatch {version} in database {database} speaks contract {contract}");
-    let newest = words::text(&found, "default_version");
+    let is_extension = !found["installed_version"].is_null();
+    let (installed, newest, update) = match is_extension {
+        true => (
+            words::text(&found, "installed_version"),
+            words::text(&found, "default_version"),
+            "ALTER EXTENSION pgbatch UPDATE",
+        ),
+        false => {
+            let found = session.row("SELECT pgbatch.version()", &[]).await?.unwrap_or_default();
+            (words::text(&found, "version"), env!("CARGO_PKG_VERSION").to_owned(), "pgbatch migrate")
+        }
+    };
+    let kind = if is_extension { "" } else { ", without the library," };
+    let said = format!("pgbatch {installed}{kind} in database {database} speaks contract {contract}");
     if contract != i64::from(CONTRACT_VERSION) {
         let said = format!("{said}, this program {CONTRACT_VERSION}");
-        findings.fail("extension", said, "update the older of the two (ALTER EXTENSION pgbatch UPDATE)");
+        findings.fail("extension", said, &format!("update the older of the two ({update})"));
         return Ok(false);
     }
-    if installed.is_empty() || installed == newest {
+    if installed == newest {
         findings.fine("extension", said);
     } else {
-        let said = format!("{said}; the server has the files of {newest}");
-        findings.warn("extension", said, "ALTER EXTENSION pgbatch UPDATE");
+        let who = if is_extension { "the server" } else { "this program" };
+        let said = format!("{said}; {who} has the files of {newest}");
+        findings.warn("extension", said, update);
     }
     Ok(true)
 }

@@ -1,0 +1,1 @@
+-- Without the library nobody sleeps on the doorbell in PostgreSQL: the dispatcher, who finds no pgbatch.wait(), says LISTEN pgbatch.

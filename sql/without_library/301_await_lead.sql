@@ -1,0 +1,1 @@
+-- Without the library nobody sleeps on the lead in PostgreSQL: a standby, who finds no pgbatch.await_lead(), tries again and again.

@@ -1,0 +1,1 @@
+-- Without an extension, pg_dump takes the tables as any others, with their rows.

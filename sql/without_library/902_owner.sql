@@ -1,0 +1,1 @@
+-- Without an extension, all of it belongs to who runs this, as it should.
