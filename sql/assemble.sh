@@ -65,7 +65,11 @@ case ${1:-} in
         preface
         while [ -n "$(compgen -G "upgrade/pgbatch--$from--*.sql")" ]; do
             to=$(next "$from")
-            cat "upgrade/pgbatch--$from--$to.sql"
+            if [ -n "$without_library" ]; then
+                grep -v 'pg_extension_config_dump(' "upgrade/pgbatch--$from--$to.sql"
+            else
+                cat "upgrade/pgbatch--$from--$to.sql"
+            fi
             from=$to
         done
         cat <<'SQL'

@@ -72,6 +72,7 @@ BEGIN
     INSERT INTO pgbatch.queue VALUES (q.*);
     INSERT INTO pgbatch.installation DEFAULT VALUES ON CONFLICT DO NOTHING;
     PERFORM pgbatch.guard_extension();
+    PERFORM pgbatch.note_action('create_queue', q.name);
     -- Whoever makes a queue owns it; the extension's owner needs no right for that.
     IF NOT pgbatch.may('*', 'own') THEN
         PERFORM pgbatch.give(q.name, q.created_by, 'own');

@@ -91,6 +91,7 @@ BEGIN
         max_per_key = q.max_per_key, max_starts = q.max_starts, max_starts_per = q.max_starts_per,
         keep_succeeded = q.keep_succeeded, keep_failed = q.keep_failed, retain = q.retain, options = q.options
     WHERE changed.name = q.name;
+    PERFORM pgbatch.note_action('alter_queue', q.name, pgbatch.changes(to_jsonb(old), to_jsonb(q)));
     IF (q.retain, q.max_starts_per) <> (old.retain, old.max_starts_per) THEN
         UPDATE pgbatch.batch b SET expires_at = pgbatch.expiry(b.queue, b.finished_at)
         WHERE b.queue = q.name AND b.finished_at IS NOT NULL;

@@ -45,6 +45,7 @@ BEGIN
     DELETE FROM pgbatch.item i WHERE i.batch_id = ANY (open_batches);
     DELETE FROM pgbatch.batch b WHERE b.id = ANY (open_batches);
     PERFORM pgbatch.forget_rights(drop_queue.name);
+    PERFORM pgbatch.note_action('drop_queue', drop_queue.name, jsonb_build_object('open_batches', cardinality(open_batches)));
     PERFORM pgbatch.guard_extension();
     PERFORM pgbatch.ring();
     PERFORM pgbatch.ring_done();

@@ -12,6 +12,7 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM pgbatch.reject_unknown_queue(resume_queue.name);
     END IF;
+    PERFORM pgbatch.note_action('resume_queue', resume_queue.name);
     PERFORM pgbatch.ring();
 END
 $$;

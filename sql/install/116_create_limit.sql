@@ -16,6 +16,7 @@ BEGIN
             'At most 40 of a-z, 0-9 and "-", first a letter, last a letter or a digit.');
     END IF;
     PERFORM pgbatch.check_number('max_parallel', max_parallel, 1);
+    PERFORM pgbatch.note_action('create_limit', NULL, jsonb_build_object('limit', name, 'max_parallel', max_parallel));
     INSERT INTO pgbatch.parallel_limit (name, max_parallel, created_by)
     VALUES (create_limit.name, create_limit.max_parallel, pgbatch.caller());
 EXCEPTION WHEN unique_violation THEN

@@ -14,6 +14,7 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM pgbatch.reject_unknown_limit(alter_limit.name);
     END IF;
+    PERFORM pgbatch.note_action('alter_limit', NULL, jsonb_build_object('limit', name, 'max_parallel', max_parallel));
     PERFORM pgbatch.ring();
 END
 $$;

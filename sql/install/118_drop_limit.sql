@@ -17,6 +17,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = format('limit "%s" is used by %s', name, users),
             HINT = 'Take it off those queues with pgbatch.reset_queue(..., ''limit_name''), or drop them.';
     END IF;
+    PERFORM pgbatch.note_action('drop_limit', NULL, jsonb_build_object('limit', name));
     DELETE FROM pgbatch.parallel_limit l WHERE l.name = drop_limit.name;
     IF NOT FOUND THEN
         PERFORM pgbatch.reject_unknown_limit(drop_limit.name);

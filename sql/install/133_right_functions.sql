@@ -34,7 +34,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'any', r, NULL FROM unnest('{rights,queue_right}'::text[]) r
     UNION ALL
     SELECT 'read', r, NULL
-    FROM unnest('{queues,batches,items,runs,limits,triggers,batch_progress,open_batch,stored_item,live_triggers,queue,batch,'
+    FROM unnest('{queues,batches,items,runs,limits,triggers,actions,action,batch_progress,open_batch,stored_item,live_triggers,queue,batch,'
         'item,report,retry,parallel_limit,trigger,watch_run,schedule,demand}'::text[]) r
     UNION ALL
     VALUES

@@ -63,6 +63,7 @@ BEGIN
     DELETE FROM pgbatch.queue_right r WHERE r.role_id IS DISTINCT FROM to_regrole(quote_ident(r.role_name));
     INSERT INTO pgbatch.queue_right (queue, what, role_name, granted_by) VALUES (queue, what, role, pgbatch.caller())
     ON CONFLICT DO NOTHING;
+    PERFORM pgbatch.note_action('grant', queue, jsonb_build_object('role', role, 'what', what));
     PERFORM pgbatch.settle_privileges(role);
 END
 $$;

@@ -24,6 +24,7 @@ CREATE FUNCTION pgbatch.take(queue text, role text, what text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     LOCK TABLE pgbatch.queue_right IN SHARE ROW EXCLUSIVE MODE;
+    PERFORM pgbatch.note_action('revoke', queue, jsonb_build_object('role', role, 'what', what));
     DELETE FROM pgbatch.queue_right r WHERE r.queue = take.queue AND r.role_name = take.role AND r.what = ANY (take.what);
     IF to_regrole(quote_ident(role)) IS NOT NULL THEN
         PERFORM pgbatch.settle_privileges(role);

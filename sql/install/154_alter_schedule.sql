@@ -34,6 +34,8 @@ BEGIN
         missed_window = new.missed_window, overlap = new.overlap, enabled = new.enabled, next_runs = new.next_runs,
         due_at = new.next_runs[1], error = NULL, failures = 0
     WHERE s.trigger_name = alter_schedule.name;
+    PERFORM pgbatch.note_action('alter_schedule', NULL, pgbatch.changes(to_jsonb(old) - 'next_runs', to_jsonb(new) - 'next_runs'),
+        trigger_name => name);
     PERFORM pgbatch.ring();
 END
 $$;

@@ -34,6 +34,8 @@ BEGIN
             made := made + 1;
         END IF;
     END LOOP;
+    PERFORM pgbatch.note_action('backfill', NULL, jsonb_build_object('from', "from", 'to', "to", 'batches', made),
+        trigger_name => name);
     RETURN made;
 END
 $$;

@@ -36,6 +36,8 @@ BEGIN
     INSERT INTO pgbatch.kafka_cursor AS c (trigger_name, partition, next_offset) VALUES (name, partition, next_offset)
     ON CONFLICT ON CONSTRAINT kafka_cursor_pkey DO UPDATE SET next_offset = excluded.next_offset;
     UPDATE pgbatch.kafka_trigger k SET changed_at = clock_timestamp() WHERE k.trigger_name = name;
+    PERFORM pgbatch.note_action('seek_kafka', NULL, jsonb_build_object('partition', partition, 'next_offset', next_offset),
+        trigger_name => name);
     PERFORM pgbatch.ring();
 END
 $$;

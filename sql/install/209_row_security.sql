@@ -15,7 +15,7 @@ BEGIN
     FOR secured IN
         SELECT * FROM (VALUES
             ('queue', pg_catalog.replace(readable, 'ARRAY[queue,', 'ARRAY[name,')),
-            ('batch', readable), ('run', readable), ('retry', readable), ('trigger', readable), ('demand', readable),
+            ('batch', readable), ('run', readable), ('retry', readable), ('trigger', readable), ('demand', readable), ('action', readable),
             -- Of what one sees of those, each by its key: a plan may read the whole table for an EXISTS.
             ('item', '(SELECT true FROM pgbatch.batch b WHERE b.id = batch_id LIMIT 1)'),
             ('report', '(SELECT true FROM pgbatch.run r WHERE r.id = run_id LIMIT 1)'),

@@ -21,6 +21,7 @@ BEGIN
     END IF;
     IF b.cancel_requested_at IS NULL THEN
         PERFORM pgbatch.mark_cancelled(id, format('cancelled by %s', pgbatch.caller()));
+        PERFORM pgbatch.note_action('cancel_batch', b.queue, batch_id => id);
     END IF;
     PERFORM pgbatch.close_batches(ARRAY[id]);
     PERFORM pgbatch.ring();

@@ -26,6 +26,7 @@ BEGIN
     IF retried > 0 AND b.finished_at IS NOT NULL THEN
         PERFORM pgbatch.reopen_batch(b);
     END IF;
+    PERFORM pgbatch.note_action('retry_batch', b.queue, jsonb_build_object('items', retried), id);
     PERFORM pgbatch.ring();
     RETURN retried;
 END

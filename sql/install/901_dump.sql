@@ -5,6 +5,8 @@ SELECT pg_catalog.pg_extension_config_dump('pgbatch.queue', '');
 -- Not of roles that are gone: where it is restored, the name may be another role's.
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.queue_right',
     'WHERE role_id = pg_catalog.to_regrole(pg_catalog.quote_ident(role_name))');
+SELECT pg_catalog.pg_extension_config_dump('pgbatch.action', '');
+SELECT pg_catalog.pg_extension_config_dump('pgbatch.action_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.trigger', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.watched_key', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.kafka_trigger', '');

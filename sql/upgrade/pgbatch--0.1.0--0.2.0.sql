@@ -1,1 +1,17 @@
 ALTER TABLE pgbatch.queue ADD COLUMN template_checked boolean NOT NULL DEFAULT true, ADD COLUMN template_error text;
+
+CREATE TABLE pgbatch.action (
+    id           bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at           timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    role         text        NOT NULL,
+    login        text        NOT NULL DEFAULT session_user,
+    action       text        NOT NULL,
+    queue        text,
+    batch_id     bigint,
+    trigger_name text,
+    detail       jsonb,
+    reason       text
+);
+CREATE INDEX action_of_queue ON pgbatch.action (queue, id);
+SELECT pg_catalog.pg_extension_config_dump('pgbatch.action', '');
+SELECT pg_catalog.pg_extension_config_dump('pgbatch.action_id_seq', '');

@@ -58,3 +58,30 @@ async fn pause_holds_a_queue_and_resume_lets_it_go_on() -> Tested {
     assert_eq!(json, parsed("{\"queue\": \"claps\", \"paused\": false}")?);
     Ok(())
 }
+
+#[tokio::test]
+async fn actions_tell_who_has_done_what_and_why() -> Tested {
+    let world = World::new("cli_actions").await?;
+    world.shell_queue("claps", "exit 0", "").await?;
+    let batch = world.enqueue_numbers("claps", 1).await?;
+    ask(&world, &["pause", "claps", "--reason", "the disk is full"])?;
+    world.client.execute("SELECT pgbatch.alter_queue('claps', max_parallel => 3)", &[]).await?;
+    ask(&world, &["cancel", &batch.to_string(), "--reason", "wrong\nmonth"])?;
+    let told = ask(&world, &["actions"])?;
+    let lines: Vec<Vec<&str>> = told.lines().map(|line| line.split_whitespace().skip(1).collect()).collect();
+    let cancelled = format!("owner cancel_batch batch {batch} of claps wrong month");
+    assert_eq!(
+        lines[1..],
+        [
+            &*cancelled,
+            "owner alter_queue claps max_parallel 10 -> 3",
+            "owner pause_queue claps the disk is full",
+            "owner create_queue claps",
+        ]
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+    );
+    let json = parsed(&ask(&world, &["actions", "--batch", &batch.to_string(), "-o", "json"])?)?;
+    assert_eq!((json[0]["action"].as_str(), json[1].is_null()), (Some("cancel_batch"), true));
+    assert_eq!(json[0]["reason"], "wrong\nmonth");
+    Ok(())
+}

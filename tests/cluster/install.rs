@@ -91,13 +91,16 @@ impl OnCluster {
     }
 
     fn chart(&self, replicas: u32) -> io::Result<String> {
+        self.chart_with(&format!("replicas={replicas}"))
+    }
+
+    fn chart_with(&self, value: &str) -> io::Result<String> {
         let chart = repository().join("deploy/helm/pgbatch");
-        let replicas = format!("replicas={replicas}");
         let values = [
             "image.tag=dev",
             "image.pullPolicy=Never",
             "database.existingSecret=database",
-            &replicas,
+            value,
             "migrate.enabled=true",
             "migrate.existingSecret=database",
         ]
@@ -204,5 +207,41 @@ async fn the_image_with_the_extension_has_it_and_migrate_says_where_a_server_has
     let words =
         "pgbatch: the server has no files of pgbatch (hint: put the extension for PostgreSQL 15 there: ";
     assert!(status == Some(2) && said.starts_with(words), "{said}");
+    Ok(())
+}
+
+/// As in a managed PostgreSQL: nothing is put into the server, and all else is as with the library.
+#[tokio::test]
+async fn where_a_server_can_have_no_library_the_chart_installs_the_sql() -> Tested {
+    let on = OnCluster::new("install-sql-only").await?;
+    let file = on.world.dir.join("pod.json");
+    std::fs::write(&file, server_pod("managed", "pgbatch/postgres-plain:dev").to_string())?;
+    on.kubectl(&["apply", "--filename", &file.to_string_lossy()])?;
+    on.kubectl(&["wait", "--for=condition=Ready", "pod/managed", "--timeout=2m"])?;
+    let psql = |database: &str, sql: &str| on.psql("managed", "postgres", database, sql);
+    psql("postgres", "CREATE ROLE shop LOGIN PASSWORD 'of-the-shop'")?;
+    psql("postgres", "CREATE DATABASE shop OWNER shop")?;
+    let address = on.kubectl(&["get", "pod", "managed", "--output=jsonpath={.status.podIP}"])?;
+    let url = format!("postgres://shop:of-the-shop@{address}/shop?sslmode=disable");
+    on.secret_of("database", "database-url", &url)?;
+
+    on.chart_with("migrate.sqlOnly=true")?;
+    let found = on.helm(&["test", "batches", "--logs", "--timeout", "1m"])?;
+    assert!(found.contains(", without the library, in database shop") && found.contains("NOTIFY"), "{found}");
+    assert_eq!(psql("shop", "SELECT count(*) FROM pg_extension WHERE extname = 'pgbatch'")?, "0");
+    let wrong = hello_queue().replace("containers", "container");
+    psql("shop", &wrong)?;
+    let batch = psql("shop", "SELECT pgbatch.enqueue_batch('hello', array_fill('{}'::jsonb, ARRAY[3]))")?;
+    let error = async || {
+        let said = psql("shop", "SELECT template_error FROM pgbatch.queues").ok()?;
+        Some(said)
+            .filter(|said| said.starts_with("job_template is invalid at spec.template.spec.container: "))
+    };
+    until("the dispatcher to say what is wrong", SOON, error).await;
+    psql("shop", &hello_queue().replace("create_queue", "alter_queue"))?;
+    assert_eq!(psql("shop", &format!("SELECT pgbatch.wait_batch({batch}, '90 s')"))?, "succeeded");
+    // Again, as with each helm upgrade.
+    on.chart_with("migrate.sqlOnly=true")?;
+    assert_eq!(psql("shop", "SELECT state FROM pgbatch.batches")?, "succeeded");
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! The library while servers have it loaded: replaced by another file, dropped and created anew.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use e2e::postgres::{SUPERUSER, Server};
+use e2e::postgres::{Options, SUPERUSER, Server};
 use e2e::repository;
 use tokio_postgres::Client;
 
-use crate::support::{LIMIT, Tested, enqueue, sleep, until_waiting, value, with_queue};
+use crate::support::{LIMIT, Tested, database, enqueue, sleep, until_waiting, value, with_queue};
 
 const SEQ: &str = "SELECT pgbatch.doorbell_seq()";
 
@@ -70,5 +71,42 @@ async fn a_transaction_that_enqueues_may_drop_the_extension() -> Tested {
         .await?;
     assert!(value::<bool>(&client, "SELECT to_regnamespace('pgbatch') IS NULL").await?);
     database.connect_as(SUPERUSER).await?.batch_execute("CREATE EXTENSION pgbatch").await?;
+    Ok(())
+}
+
+/// From PostgreSQL 18 on: in a folder of its own, as the extension's image is mounted (CloudNativePG), and nothing in the server's.
+#[tokio::test]
+async fn it_lies_in_a_folder_of_its_own_where_the_server_knows_of_such() -> Tested {
+    let shared = database().await?.connect().await?;
+    if value::<i32>(&shared, "SELECT current_setting('server_version_num')::int").await? < 180_000 {
+        return Ok(());
+    }
+    let folder = std::env::temp_dir().join(format!("pgbatch-extension-path-{}", std::process::id()));
+    let pg_config = folder.join("pg_config");
+    std::fs::create_dir_all(&folder)?;
+    let answers = format!(
+        "#!/bin/sh\ncase $1 in --sharedir) echo {0}/share ;; --pkglibdir) echo {0}/lib ;; esac\n",
+        folder.display()
+    );
+    std::fs::write(&pg_config, answers)?;
+    std::fs::set_permissions(&pg_config, std::fs::Permissions::from_mode(0o755))?;
+    let mut install = Command::new(repository().join("pg_extension/install.sh"));
+    assert!(install.arg(&pg_config).args(std::env::var_os("PGBATCH_SO")).status()?.success(), "installed");
+    // Told from the one in the server's folder by what it says of itself.
+    let control = folder.join("share/extension/pgbatch.control");
+    let text = std::fs::read_to_string(&control)?;
+    std::fs::write(&control, text.replacen("comment = '", "comment = 'By its path: ", 1))?;
+
+    let settings = [("extension_control_path", "share:$system"), ("dynamic_library_path", "lib:$libdir")]
+        .map(|(name, path)| (name.to_owned(), format!("{}/{path}", folder.display())));
+    let server = Server::start(&Options { settings: settings.into(), ..Options::default() })?;
+    let client = server.database().await?.connect().await?;
+    let comment = "SELECT obj_description(oid, 'pg_extension') FROM pg_extension WHERE extname = 'pgbatch'";
+    assert!(value::<String>(&client, comment).await?.starts_with("By its path: "));
+    value::<i64>(&client, SEQ).await?;
+    let pid: i32 = value(&client, "SELECT pg_backend_pid()").await?;
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    assert!(maps.contains(&format!("{}/lib/pgbatch.so", folder.display())), "{maps}");
+    std::fs::remove_dir_all(folder)?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The SQL functions on a real PostgreSQL: life cycles, races, bad input, privileges, dump and restore.
 
+mod actions;
 mod bad_input;
 mod cancel;
 mod claim;

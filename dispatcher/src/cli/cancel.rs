@@ -4,13 +4,14 @@ use super::failure::{Failure, Fate};
 use super::output::Output;
 use super::session::Session;
 use super::words;
-use super::{BatchArgs, ClientArgs};
+use super::{BatchActionArgs, ClientArgs};
 use serde_json::Value;
 
-pub(super) async fn cancel(args: BatchArgs) -> Result<Fate, Failure> {
-    let BatchArgs { client: ClientArgs { database_url, output }, batch } = args;
+pub(super) async fn cancel(args: BatchActionArgs) -> Result<Fate, Failure> {
+    let BatchActionArgs { client: ClientArgs { database_url, output }, why, batch } = args;
     let output = Output::new(output);
     let session = Session::open(database_url, "cancel").await?;
+    session.because(&why).await?;
     session.call("SELECT pgbatch.cancel_batch($1)", &[&batch]).await?;
     let row = session.batch(batch).await?;
     match output.is_json() {

@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod actions;
 mod address;
 mod cancel;
 mod completions;
@@ -76,13 +77,15 @@ enum Command {
     /// Enqueue an item; prints its batch, or with --wait ends with its fate.
     Run(enqueue::RunArgs),
     /// Run the failed items of a batch again.
-    Retry(BatchArgs),
+    Retry(BatchActionArgs),
     /// Cancel what has not ended of a batch; its live runs are stopped.
-    Cancel(BatchArgs),
+    Cancel(BatchActionArgs),
     /// Start nothing more of a queue; its live runs go on.
     Pause(QueueArgs),
     /// Let a queue go on.
     Resume(QueueArgs),
+    /// Who has changed what, and why: queues, rights, limits and triggers, and batches that were cancelled or retried.
+    Actions(actions::ActionsArgs),
     /// Make queues and triggers of ScaledJobs of KEDA, and tell what is not as it was.
     Import(import::ImportArgs),
     /// Create the extension in a database, or update it to the version whose files the server has; waits for a PostgreSQL that
@@ -119,11 +122,32 @@ struct BatchArgs {
     batch: i64,
 }
 
-/// One queue.
+/// What is done to a batch.
+#[derive(Debug, Args)]
+struct BatchActionArgs {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(flatten)]
+    why: ReasonArgs,
+    /// The number that the enqueue call returned.
+    batch: i64,
+}
+
+/// Why something is done.
+#[derive(Debug, Args)]
+struct ReasonArgs {
+    /// Why, for the others: pgbatch actions tells it.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+/// What is done to a queue.
 #[derive(Debug, Args)]
 struct QueueArgs {
     #[command(flatten)]
     client: ClientArgs,
+    #[command(flatten)]
+    why: ReasonArgs,
     /// Its name.
     queue: String,
 }
@@ -153,6 +177,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Cancel(args) => for_people(cancel::cancel(args)),
         Command::Pause(args) => for_people(pause::pause(args)),
         Command::Resume(args) => for_people(pause::resume(args)),
+        Command::Actions(args) => for_people(actions::actions(args)),
         Command::Import(args) => for_people(import::import(args)),
         Command::Migrate(args) => {
             telemetry::start(args.log.log_format, &args.log.log);

@@ -15,7 +15,7 @@ pub(super) async fn resume(args: QueueArgs) -> Result<Fate, Failure> {
 }
 
 async fn set(args: QueueArgs, paused: bool) -> Result<Fate, Failure> {
-    let QueueArgs { client: ClientArgs { database_url, output }, queue } = args;
+    let QueueArgs { client: ClientArgs { database_url, output }, why, queue } = args;
     let output = Output::new(output);
     let (command, sql, told) = match paused {
         true => (
@@ -26,6 +26,7 @@ async fn set(args: QueueArgs, paused: bool) -> Result<Fate, Failure> {
         false => ("resume", "SELECT pgbatch.resume_queue($1)", "goes on"),
     };
     let session = Session::open(database_url, command).await?;
+    session.because(&why).await?;
     session.call(sql, &[&queue]).await?;
     match output.is_json() {
         true => output.json(&json!({"queue": queue, "paused": paused}))?,

@@ -4,13 +4,14 @@ use super::failure::{Failure, Fate};
 use super::output::Output;
 use super::session::Session;
 use super::words;
-use super::{BatchArgs, ClientArgs};
+use super::{BatchActionArgs, ClientArgs};
 use serde_json::json;
 
-pub(super) async fn retry(args: BatchArgs) -> Result<Fate, Failure> {
-    let BatchArgs { client: ClientArgs { database_url, output }, batch } = args;
+pub(super) async fn retry(args: BatchActionArgs) -> Result<Fate, Failure> {
+    let BatchActionArgs { client: ClientArgs { database_url, output }, why, batch } = args;
     let output = Output::new(output);
     let session = Session::open(database_url, "retry").await?;
+    session.because(&why).await?;
     let retried = session.number("SELECT pgbatch.retry_batch($1)", &[&batch]).await?;
     match (output.is_json(), retried) {
         (true, _) => output.json(&json!({"batch": batch, "retried": retried}))?,

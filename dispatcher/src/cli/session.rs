@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
+use super::ReasonArgs;
 use super::connection;
 use super::failure::Failure;
 use crate::store::{DatabaseUrl, connect};
@@ -68,6 +69,11 @@ impl Session {
     pub(super) async fn call(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<(), Failure> {
         self.client.execute(sql, values).await?;
         Ok(())
+    }
+
+    /// Says why the next calls are made.
+    pub(super) async fn because(&self, ReasonArgs { reason }: &ReasonArgs) -> Result<(), Failure> {
+        self.call("SELECT set_config('pgbatch.reason', coalesce($1, ''), false)", &[reason]).await
     }
 
     /// A batch, as the view has it.
