@@ -78,7 +78,8 @@ pub struct ExecutorArgs {
     /// Image of this program, for the Jobs of queues of SQL.
     #[arg(long, env = "PGBATCH_SQL_IMAGE", value_name = "IMAGE")]
     pub sql_image: Option<String>,
-    /// Secret whose key database-url is the connection URL of the Jobs of queues of SQL.
+    /// Secret whose key database-url is the connection URL of the Jobs of queues of SQL; its key ca.crt, if it has one, is their file
+    /// /etc/pgbatch/ca/ca.crt.
     #[arg(long, env = "PGBATCH_SQL_SECRET", value_name = "NAME")]
     pub sql_secret: Option<String>,
     /// Secrets, likewise, with the logins of roles that have given a queue of theirs a statement: its Jobs connect as that role and

@@ -300,6 +300,9 @@ BEGIN
     FOR n IN 1..6 LOOP
         fields[n] := pgbatch.read_cron_field(parts[n], ('{0,0,0,1,1,0}'::int[])[n], ('{59,59,23,31,12,7}'::int[])[n], n = 6);
     END LOOP;
+    IF EXISTS (SELECT FROM unnest(fields) f WHERE f ->> 'last' IS NULL AND '[]' = ALL (ARRAY[f -> 'values', f -> 'nearest', f -> 'nth'])) THEN
+        PERFORM pgbatch.reject_cron('a field names nothing');
+    END IF;
     days := fields[4];
     week := fields[6];
     RETURN jsonb_build_object('seconds', fields[1] -> 'values', 'minutes', fields[2] -> 'values', 'hours', fields[3] -> 'values',

@@ -19,6 +19,7 @@ const CALLS: [(&str, &str, &str); 30] = [
         "cron is invalid: Pattern must have 5 or 6 fields when years are disallowed",
     ),
     ("schedule('x', 'q', '0 25 * * *')", "22023", "cron is invalid: Number out of bounds"),
+    ("schedule('x', 'q', '0 2 , * *')", "22023", "cron is invalid: a field names nothing"),
     ("schedule('x', 'q', '0 0 31 2 *')", "22023", "cron is invalid: \"0 0 31 2 *\" never occurs"),
     (
         "schedule('x', 'q', '@daily', 'Mars/Olympus')",

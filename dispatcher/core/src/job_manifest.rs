@@ -7,8 +7,8 @@ use k8s_openapi::api::batch::v1::{
     PodFailurePolicyRule,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EnvVar, EnvVarSource, PodSecurityContext, PodSpec, PodTemplateSpec,
-    SeccompProfile, SecretKeySelector, SecurityContext,
+    Capabilities, Container, EnvVar, EnvVarSource, KeyToPath, PodSecurityContext, PodSpec, PodTemplateSpec,
+    SeccompProfile, SecretKeySelector, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -18,6 +18,10 @@ use crate::run::RunSpec;
 
 /// The key of the Secret with the connection URL for the Jobs of queues of SQL.
 pub const SQL_SECRET_KEY: &str = "database-url";
+/// The key of that Secret with the certificate authority that the URL names, where it names one of its own; it need not be there.
+pub const SQL_CA_KEY: &str = "ca.crt";
+/// Where the file of that key is, for the URL: `sslrootcert=/etc/pgbatch/ca/ca.crt`. The chart has it there for the dispatcher too.
+pub const CA_FOLDER: &str = "/etc/pgbatch/ca";
 /// The variable that `pgbatch run-sql` takes the connection URL from.
 pub const DATABASE_URL: &str = "PGBATCH_DATABASE_URL";
 
@@ -159,6 +163,7 @@ fn sql_template(spec: &RunSpec, context: &ManifestContext) -> Result<JobTemplate
     };
     let pod = PodSpec {
         containers: vec![sql_container(image, secret)],
+        volumes: Some(vec![ca_volume(secret)]),
         automount_service_account_token: Some(false),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
@@ -174,6 +179,20 @@ fn sql_template(spec: &RunSpec, context: &ManifestContext) -> Result<JobTemplate
     Ok(JobTemplateSpec { metadata: None, spec: Some(JobSpec { template, ..JobSpec::default() }) })
 }
 
+fn ca_volume(secret: &str) -> Volume {
+    let file = KeyToPath { key: SQL_CA_KEY.to_owned(), path: SQL_CA_KEY.to_owned(), ..KeyToPath::default() };
+    Volume {
+        name: "ca".to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret.to_owned()),
+            items: Some(vec![file]),
+            optional: Some(true),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
 fn sql_container(image: &str, secret: &str) -> Container {
     let url = SecretKeySelector { name: secret.to_owned(), key: SQL_SECRET_KEY.to_owned(), optional: None };
     Container {
@@ -184,6 +203,12 @@ fn sql_container(image: &str, secret: &str) -> Container {
             name: DATABASE_URL.to_owned(),
             value: None,
             value_from: Some(EnvVarSource { secret_key_ref: Some(url), ..EnvVarSource::default() }),
+        }]),
+        volume_mounts: Some(vec![VolumeMount {
+            name: "ca".to_owned(),
+            mount_path: CA_FOLDER.to_owned(),
+            read_only: Some(true),
+            ..VolumeMount::default()
         }]),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),

@@ -56,6 +56,18 @@ impl Schedule {
         let zone =
             TimeZoneDatabase::bundled().get(timezone).map_err(|_| Problem::TimeZone(timezone.to_owned()))?;
         let pattern = &parsed.pattern;
+        // As in ", 2 * * *": the library would look for it until the year 5000, for seconds.
+        let fields = [
+            &pattern.seconds,
+            &pattern.minutes,
+            &pattern.hours,
+            &pattern.days,
+            &pattern.months,
+            &pattern.days_of_week,
+        ];
+        if fields.iter().any(|field| field.values().is_empty() && !field.has_modifiers()) {
+            return Err(Problem::Cron("a field names nothing".to_owned()));
+        }
         let starred = |field: &CronComponent| field.from_wildcard;
         let is_fixed = !(starred(&pattern.seconds) || starred(&pattern.minutes) || starred(&pattern.hours));
         Ok(Self { cron: parsed, zone, is_fixed })

@@ -53,6 +53,10 @@ fn a_statement_by_another_role_has_the_login_of_that_role() {
     let logins: Vec<_> = env.as_array().unwrap().iter().filter(|v| v["name"] == DATABASE_URL).collect();
     assert_eq!(logins.len(), 1);
     assert_eq!(logins[0]["valueFrom"]["secretKeyRef"], json!({"name": "shop-login", "key": SQL_SECRET_KEY}));
+    assert_eq!(
+        job["spec"]["template"]["spec"]["volumes"][0]["secret"]["secretName"], "shop-login",
+        "and its authority"
+    );
     let error = build(&by("crm"), &context).unwrap_err().to_string();
     assert!(error.contains("role \"crm\"") && error.contains("--sql-secrets crm=NAME"), "{error}");
 }

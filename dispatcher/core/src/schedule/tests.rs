@@ -251,6 +251,8 @@ fn what_is_no_schedule_is_said_in_words() {
         ("0 2 * * MOON", "cron is invalid: CronPattern contains illegal character 'M' in part 'MOON'"),
         ("0 0 * * * * 2026", "cron is invalid: "),
         ("@reboot", "cron is invalid: "),
+        (", 2 * * *", "cron is invalid: a field names nothing"),
+        ("0 2 * , *", "cron is invalid: a field names nothing"),
         ("every day", "cron is invalid: "),
     ] {
         let problem = Schedule::parse(cron, "UTC").unwrap_err().to_string();
