@@ -30,7 +30,14 @@ pattern='pgbatch_leader\{job="batches/release-pgbatch"\}'
 [ "$(count --set database.existingSecret=db --set metrics.rules.enabled=true)" = 1 ]
 pattern='PGBATCH_SQL_SECRETS, value: "crm=crm-login,shop=shop-login"'
 [ "$(count --values every-option.yaml)" -ge 1 ]
+# The dashboard's login and token are files, and it is never open to everybody.
+pattern='PGBATCH_DASHBOARD_(DATABASE_URL, value: "@/etc/pgbatch/dashboard/database-url"|TOKEN, value: "@/etc/pgbatch/dashboard-token/token"|USER_HEADER, value: "X-Forwarded-User")|secretName: "dashboard(-token)?"'
+[ "$(count --set database.existingSecret=db)" = 0 ]
+[ "$(count --values every-option.yaml)" = 5 ]
 refuse
+refuse --set database.existingSecret=db --set dashboard.enabled=true
+refuse --set database.existingSecret=db --set dashboard.enabled=true --set dashboard.existingSecret=a
+refuse --set database.existingSecret=db --set dashboard.enabled=true --set dashboard.userHeader=X-User
 refuse --set database.existingSecret=db --set 'sql.secrets.a\,b=c'
 refuse --set database.existingSecret=db --set replica=2
 refuse --set database.existingSecret=db --set replicas=3
