@@ -11,7 +11,7 @@ export EXECUTOR KEEP
 
 TARGET := x86_64-unknown-linux-gnu
 
-.PHONY: help tools build dispatcher extension install demo test test-core test-sql test-sql-only test-pg16 test-pg17 test-pg18 test-process test-cli test-kafka \
+.PHONY: help tools build dispatcher extension install demo test test-core test-sql test-sql-only test-pg16 test-pg17 test-pg18 test-process test-cli test-dashboard test-kafka \
 	test-spring test-cluster test-faults test-faults-short \
 	bench lint simulate fuzz deb release cluster cluster-down kafka kafka-down images image-spring-batch
 
@@ -60,6 +60,7 @@ test: tools ## Everything, cheapest first
 	@$(MAKE) --no-print-directory test-cli
 	@$(MAKE) --no-print-directory test-kafka
 	@$(MAKE) --no-print-directory test-spring
+	@$(MAKE) --no-print-directory test-dashboard
 	@$(MAKE) --no-print-directory test-cluster
 	@$(MAKE) --no-print-directory test-faults-short
 
@@ -92,6 +93,10 @@ test-process: build ## The whole path with local processes
 test-cli: build ## The command line in a real terminal (tmux) and piped
 	@tests/cli/install.sh
 	cargo test -p e2e --test cli
+
+test-dashboard: build ## The dashboard in a real browser; its pictures are in target/tests/dashboard
+	@tests/dashboard/install.sh
+	cargo test -p e2e --test dashboard
 
 test-kafka: build ## Triggers on topics of a real Kafka broker: a minute
 	@tests/kafka/install.sh

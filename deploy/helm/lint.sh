@@ -30,6 +30,10 @@ pattern='pgbatch_leader\{job="batches/release-pgbatch"\}'
 [ "$(count --set database.existingSecret=db --set metrics.rules.enabled=true)" = 1 ]
 pattern='PGBATCH_SQL_SECRETS, value: "crm=crm-login,shop=shop-login"'
 [ "$(count --values every-option.yaml)" -ge 1 ]
+# The dashboard's login and token are files, and it is never open to everybody.
+pattern='PGBATCH_DASHBOARD_(DATABASE_URL, value: "@/etc/pgbatch/dashboard/database-url"|TOKEN, value: "@/etc/pgbatch/dashboard-token/token"|USER_HEADER, value: "X-Forwarded-User")|secretName: "dashboard(-token)?"'
+[ "$(count --set database.existingSecret=db)" = 0 ]
+[ "$(count --values every-option.yaml)" = 5 ]
 
 # Rights and pod security, and that what is too much is found.
 secure() { "$helm" template release pgbatch --namespace batches "${@:2}" | "${PYTHON:-python3}" security.py ${1:+"$1"}; }
@@ -46,6 +50,9 @@ insecure '' --values every-option.yaml
 insecure '' --set database.existingSecret=db --set-json 'extraVolumes=[{"name": "host", "hostPath": {"path": "/"}}]'
 
 refuse
+refuse --set database.existingSecret=db --set dashboard.enabled=true
+refuse --set database.existingSecret=db --set dashboard.enabled=true --set dashboard.existingSecret=a
+refuse --set database.existingSecret=db --set dashboard.enabled=true --set dashboard.userHeader=X-User
 refuse --set database.existingSecret=db --set 'sql.secrets.a\,b=c'
 refuse --set database.existingSecret=db --set replica=2
 refuse --set database.existingSecret=db --set replicas=3

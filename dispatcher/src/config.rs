@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use http::HeaderName;
 
 use crate::executor::ExecutorConfig;
 use crate::executor::kubernetes::KubernetesConfig;
@@ -13,6 +14,7 @@ use crate::telemetry::LogFormat;
 use crate::trigger::Triggers;
 use crate::trigger::kafka::CredentialsFolder;
 use crate::trigger::scaled_job::ScaledJobs;
+use crate::web::dashboard::Token;
 
 /// How to reach PostgreSQL.
 #[derive(Debug, Args)]
@@ -143,6 +145,22 @@ impl ScaledJobArgs {
     }
 }
 
+/// The dashboard, and who may look at it.
+#[derive(Debug, Clone, Args)]
+pub struct DashboardArgs {
+    /// Serve the dashboard at --listen, by this login at PostgreSQL: of a role that may read and no more, as by
+    /// pgbatch.grant('*', 'dashboard', 'read'). @FILE: the URL is in that file, which is read again for each connection.
+    #[arg(long, env = "PGBATCH_DASHBOARD_DATABASE_URL", hide_env_values = true, value_name = "URL|@FILE")]
+    pub dashboard_database_url: Option<DatabaseUrl>,
+    /// Who has this token may look. @FILE: it is in that file; give it so, or by the environment, as command lines can be read
+    /// by others. Without it, and without --dashboard-user-header, the dashboard is served to this host only.
+    #[arg(long, env = "PGBATCH_DASHBOARD_TOKEN", hide_env_values = true, value_name = "@FILE")]
+    pub dashboard_token: Option<Token>,
+    /// Whom this header names may look: a proxy in front sets it for those whom it has let in, and takes it from all others.
+    #[arg(long, env = "PGBATCH_DASHBOARD_USER_HEADER", value_name = "NAME")]
+    pub dashboard_user_header: Option<HeaderName>,
+}
+
 /// The flags of `pgbatch dispatch`.
 #[derive(Debug, Args)]
 pub struct DispatchArgs {
@@ -156,6 +174,9 @@ pub struct DispatchArgs {
     /// default: none. Nobody has to log in to read them.
     #[arg(long, env = "PGBATCH_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
+    /// The dashboard, and who may look at it.
+    #[command(flatten)]
+    pub dashboard: DashboardArgs,
     /// Folder with the credentials for Kafka that triggers of watch_kafka() may name: certificates, keys, passwords. With a
     /// file bootstrap-servers in it, a folder below is for those servers only. Environment variables that begin with
     /// PGBATCH_KAFKA_CREDENTIAL_ may be named too.
@@ -178,6 +199,8 @@ pub struct Config {
     pub executor: ExecutorConfig,
     /// Where to serve pages.
     pub listen: Option<SocketAddr>,
+    /// The dashboard, and who may look at it.
+    pub dashboard: DashboardArgs,
     /// What is watched outside of PostgreSQL.
     pub triggers: Triggers,
 }
@@ -185,12 +208,14 @@ pub struct Config {
 impl From<DispatchArgs> for Config {
     fn from(args: DispatchArgs) -> Self {
         // No `..`: a flag that is forgotten here does not compile.
-        let DispatchArgs { database, executor, listen, kafka_credentials, scaled_jobs, log: _ } = args;
+        let DispatchArgs { database, executor, listen, dashboard, kafka_credentials, scaled_jobs, log: _ } =
+            args;
         let scaled_jobs = scaled_jobs.into_served(executor.namespace.clone());
         Self {
             database_url: database.database_url,
             executor: executor.into(),
             listen,
+            dashboard,
             triggers: Triggers { kafka_credentials: CredentialsFolder::new(kafka_credentials), scaled_jobs },
         }
     }

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod executor;
 mod metrics;
+mod people;
 pub mod reconcile;
 pub mod run_sql;
 pub mod shutdown;

@@ -161,6 +161,7 @@ async fn lead(
         // Not earlier: a server whose disk is full lets us in, and then refuses what we write, again and again.
         *pause = RECONNECT_FIRST;
         health.leading(executor.unsynced());
+        health.looked();
         loop {
             tokio::select! {
                 // In this order, so that a simulation replays; each that is ready leads to a whole pass anyway.

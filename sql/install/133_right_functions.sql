@@ -13,7 +13,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
         WHEN 'manage' THEN '{alter_queue,reset_queue,pause_queue,resume_queue,cancel_batch,retry_batch,enqueue_on_insert,'
             'prepare_insert_trigger,register_insert_trigger,enqueue_inserted,watch_kafka,seek_kafka,schedule,register_schedule,'
             'alter_schedule,backfill,drop_trigger,trigger_drop,forget_trigger,withdraw_trigger}'
-        WHEN 'read' THEN '{explain_item,explain_dispatcher,leader_key,wait_batch,spring_steps}'
+        WHEN 'read' THEN '{explain_item,explain_dispatcher,leader_key,wait_batch,spring_steps,peek_batches,peek_queues,peek_progress,find_batches,'
+            'batch_errors,batch_map}'
         WHEN 'own' THEN '{grant,revoke,drop_queue}'
         -- The last four are for "pgbatch doctor": who leads, a try of the doorbell, and the version.
         WHEN 'dispatch' THEN '{await_lead,claim,claim_next,contract_version,doorbell_seq,finish_runs,kafka_items,kafka_triggers,note_kafka,'

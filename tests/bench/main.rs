@@ -12,6 +12,7 @@ mod bare;
 mod bulk;
 mod burst;
 mod claimer;
+mod dashboard;
 mod drain;
 mod enqueue;
 mod figures;
@@ -40,9 +41,24 @@ use rig::Failed;
 use settings::Settings;
 
 /// The benches, in the order of the table.
-pub(crate) const BENCHES: [&str; 16] = [
-    "enqueue", "wal", "bulk", "ranges", "hold", "latency", "backlog", "open", "drain", "jobs", "burst",
-    "keda", "kafka", "sizes", "idle", "takeover",
+pub(crate) const BENCHES: [&str; 17] = [
+    "enqueue",
+    "wal",
+    "bulk",
+    "ranges",
+    "hold",
+    "latency",
+    "backlog",
+    "open",
+    "drain",
+    "jobs",
+    "burst",
+    "keda",
+    "kafka",
+    "sizes",
+    "idle",
+    "takeover",
+    "dashboard",
 ];
 
 /// Those that `all` leaves out: minutes and gigabytes, for a figure that does not change.
@@ -101,6 +117,7 @@ async fn run(bench: &str, settings: &Settings) -> Result<Report, Failed> {
         "jobs" => jobs::jobs(&server, settings).await,
         "burst" => burst::burst(&server, settings).await,
         "takeover" => takeover::takeover(&server, settings).await,
+        "dashboard" => dashboard::dashboard(&server, settings).await,
         _ => drain::drain(&server, settings).await,
     }
 }

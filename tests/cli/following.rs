@@ -50,7 +50,7 @@ async fn many_failures_at_once_are_summed_up() -> Tested {
 
     let shown = ask(&world, &["show", &batch.to_string()])?;
     let errors = shown.split_once("\n\n").map(|(_, errors)| errors);
-    assert_eq!(errors, Some("FAILED RUNS  FIRST ITEM  AS IN\n         12           1  no 1\n"), "{shown}");
+    assert_eq!(errors, Some("FAILURES  FIRST ITEM  AS IN\n      12           1  no 1\n"), "{shown}");
     Ok(())
 }
 

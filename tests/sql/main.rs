@@ -27,6 +27,7 @@ mod limits;
 mod messages;
 mod next_item;
 mod open_transactions;
+mod peek;
 mod pooler;
 mod privileges;
 mod prune;

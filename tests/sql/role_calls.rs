@@ -86,6 +86,13 @@ pub(crate) const CALLS: &[Call] = &[
     queue("explain_item", "read", "SELECT pgbatch.explain_item(<batch>, 1)", ""),
     queue("wait_batch", "read", "SELECT pgbatch.wait_batch(<batch>, '0 s')", ""),
     queue("spring_steps", "read", "SELECT pgbatch.spring_steps(<batch>)", "22023"),
+    // Row security leaves them the rows of the role's queues.
+    nothing("peek_batches", "read", "SELECT pgbatch.peek_batches('{<batch>}')", ""),
+    nothing("peek_queues", "read", "SELECT pgbatch.peek_queues()", ""),
+    nothing("peek_progress", "read", "SELECT pgbatch.peek_progress(<batch>, 10)", ""),
+    nothing("find_batches", "read", "SELECT pgbatch.find_batches()", ""),
+    nothing("batch_errors", "read", "SELECT pgbatch.batch_errors(<batch>)", ""),
+    nothing("batch_map", "read", "SELECT pgbatch.batch_map(<batch>)", ""),
     nothing("explain_dispatcher", "read dispatch", "SELECT pgbatch.explain_dispatcher()", ""),
     nothing("leader_key", "read dispatch", "SELECT pgbatch.leader_key()", ""),
 

@@ -5,7 +5,7 @@ use e2e::postgres::{OWNER, SUPERUSER};
 use crate::support::{Tested, refused, value, with_queue};
 
 /// Calls, and what is said of them.
-const CALLS: [(&str, &str, &str); 30] = [
+const CALLS: [(&str, &str, &str); 31] = [
     ("schedule(NULL, 'q', '@daily')", "22023", "name must be of 1 to 128 characters, not NULL"),
     ("schedule('', 'q', '@daily')", "22023", "name must be of 1 to 128 characters, not 0"),
     ("schedule('x', NULL, '@daily')", "42704", "queue NULL does not exist"),

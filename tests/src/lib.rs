@@ -6,6 +6,7 @@ pub mod claps;
 pub mod cluster;
 mod command;
 pub mod dispatcher;
+pub mod http;
 pub mod kafka;
 pub mod network;
 pub mod postgres;

@@ -94,7 +94,7 @@ pub(crate) fn command_in(netns: Option<&str>, program: impl AsRef<OsStr>) -> Com
 ///
 /// # Errors
 /// There is no such namespace or address, or we are not root.
-pub(crate) fn free_port(netns: Option<&str>, address: IpAddr) -> io::Result<u16> {
+pub fn free_port(netns: Option<&str>, address: IpAddr) -> io::Result<u16> {
     let free = move || Ok(TcpListener::bind((address, 0))?.local_addr()?.port());
     let Some(netns) = netns else { return free() };
     let netns = File::open(Path::new("/run/netns").join(netns))?;

@@ -11,7 +11,7 @@ pub(super) async fn cancel(args: BatchActionArgs) -> Result<Fate, Failure> {
     let BatchActionArgs { client: ClientArgs { database_url, output }, why, batch } = args;
     let output = Output::new(output);
     let session = Session::open(database_url, "cancel").await?;
-    session.because(&why).await?;
+    session.because(why.reason.as_deref()).await?;
     session.call("SELECT pgbatch.cancel_batch($1)", &[&batch]).await?;
     let row = session.batch(batch).await?;
     match output.is_json() {

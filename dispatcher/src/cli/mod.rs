@@ -4,25 +4,20 @@ mod actions;
 mod address;
 mod cancel;
 mod completions;
-mod connection;
 mod doctor;
 mod enqueue;
-mod failure;
 mod import;
 mod logs;
 mod ls;
 mod migrate;
 mod output;
 mod pause;
-mod pgpass;
 mod retry;
-mod session;
 mod show;
 mod status;
 mod table;
 mod watch;
 mod why;
-mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,10 +30,12 @@ use tracing::error;
 use self::failure::{Failure, Fate};
 use crate::config::{ClientArgs, Config, DatabaseArgs, DispatchArgs, LogArgs};
 use crate::executor::process_shim;
+use crate::people::{connection, failure, item, session, words};
 use crate::reconcile::dispatch;
 use crate::run_sql::run_sql;
 use crate::shutdown::Shutdown;
 use crate::telemetry;
+use crate::web::dashboard::Dashboard;
 use crate::web::{self, Health};
 
 const AFTER_HELP: &str = "\
@@ -61,7 +58,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// The daemon: wakes on commit, starts Jobs, records their outcomes.
-    Dispatch(DispatchArgs),
+    Dispatch(Box<DispatchArgs>),
     /// The queues, who leads, and why work is held; live on a terminal, like top.
     Status(status::StatusArgs),
     /// Follow a batch until it ends: progress, rate, ETA, and its failures as they come.
@@ -160,7 +157,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::ProcessShim { dir } => process_shim::main(&dir),
         Command::Dispatch(args) => {
             telemetry::start(args.log.log_format, &args.log.log);
-            on_runtime(run_dispatch(args))
+            on_runtime(run_dispatch(*args))
         }
         Command::RunSql { database, log } => {
             telemetry::start(log.log_format, &log.log);
@@ -209,8 +206,15 @@ async fn run_dispatch(args: DispatchArgs) -> ExitCode {
         }
     };
     let health = Health::new();
+    let dashboard = match Dashboard::new(&config.dashboard, config.listen, &health) {
+        Ok(dashboard) => dashboard,
+        Err(error) => {
+            error!(%error, "the dashboard cannot be served");
+            return ExitCode::FAILURE;
+        }
+    };
     if let Some(address) = config.listen
-        && let Err(error) = web::listen(address, health.clone()).await
+        && let Err(error) = web::listen(address, health.clone(), dashboard).await
     {
         error!(%address, %error, hint = "give another address with --listen (PGBATCH_LISTEN)", "cannot listen");
         return ExitCode::FAILURE;

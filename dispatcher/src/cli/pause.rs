@@ -26,7 +26,7 @@ async fn set(args: QueueArgs, paused: bool) -> Result<Fate, Failure> {
         false => ("resume", "SELECT pgbatch.resume_queue($1)", "goes on"),
     };
     let session = Session::open(database_url, command).await?;
-    session.because(&why).await?;
+    session.because(why.reason.as_deref()).await?;
     session.call(sql, &[&queue]).await?;
     match output.is_json() {
         true => output.json(&json!({"queue": queue, "paused": paused}))?,

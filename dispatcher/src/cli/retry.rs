@@ -11,7 +11,7 @@ pub(super) async fn retry(args: BatchActionArgs) -> Result<Fate, Failure> {
     let BatchActionArgs { client: ClientArgs { database_url, output }, why, batch } = args;
     let output = Output::new(output);
     let session = Session::open(database_url, "retry").await?;
-    session.because(&why).await?;
+    session.because(why.reason.as_deref()).await?;
     let retried = session.number("SELECT pgbatch.retry_batch($1)", &[&batch]).await?;
     match (output.is_json(), retried) {
         (true, _) => output.json(&json!({"batch": batch, "retried": retried}))?,

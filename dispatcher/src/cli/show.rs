@@ -6,24 +6,17 @@ use serde_json::{Value, json};
 
 use super::address::{Address, ItemAddress};
 use super::failure::{Failure, Fate};
+use super::item;
 use super::output::Output;
 use super::session::Session;
 use super::table::{Cell, Column, Kind, Table};
 use super::words;
 use crate::config::ClientArgs;
 
-/// Numbers in a message tell one item from another, not one cause from another.
-const ERRORS: &str = "\
-    SELECT count(*) AS runs, min(r.first_item) AS first_item, min(coalesce(r.message, r.reason, r.state)) AS sample \
-    FROM pgbatch.runs r WHERE r.batch_id = $1 AND r.state IN ('failed', 'timed_out', 'lost') \
-    GROUP BY regexp_replace(coalesce(r.message, r.reason, r.state), '[0-9]+', '#', 'g') \
-    ORDER BY count(*) DESC, min(r.first_item) LIMIT 5";
-
-const RUNS: &str = "\
-    SELECT * FROM pgbatch.runs r WHERE r.batch_id = $1 AND r.first_item <= $2 AND r.last_item >= $2 ORDER BY r.attempt";
+const ERRORS: &str = "SELECT * FROM pgbatch.batch_errors($1)";
 
 const ERROR_COLUMNS: [Column; 3] = [
-    Column::new("FAILED RUNS", Kind::Number, 0),
+    Column::new("FAILURES", Kind::Number, 0),
     Column::new("FIRST ITEM", Kind::Number, 0),
     Column::new("AS IN", Kind::Words, 0),
 ];
@@ -71,7 +64,7 @@ async fn show_batch(session: &Session, output: &Output, id: i64) -> Result<(), F
         let mut table = Table::new(&ERROR_COLUMNS);
         for error in &errors {
             table.row(vec![
-                words::number(error, "runs").into(),
+                words::number(error, "failures").into(),
                 words::number(error, "first_item").into(),
                 words::short(error, "sample").into(),
             ]);
@@ -98,11 +91,11 @@ fn batch_facts(batch: &Value, now: Timestamp) -> Table {
     facts.fact("not before", words::moment(batch, "not_before"));
     facts.fact("after", words::text(batch, "after").trim_matches(['[', ']']).to_owned());
     let by = words::text(batch, "created_by");
-    facts.fact("created", format!("{} by {by}", moment_and_age(batch, "created_at", now)));
-    facts.fact("started", moment_and_age(batch, "started_at", now));
-    facts.fact("finished", moment_and_age(batch, "finished_at", now));
+    facts.fact("created", format!("{} by {by}", words::moment_and_age(batch, "created_at", now)));
+    facts.fact("started", words::moment_and_age(batch, "started_at", now));
+    facts.fact("finished", words::moment_and_age(batch, "finished_at", now));
     facts.fact("took", words::took(batch, "started_at", "finished_at", now));
-    facts.fact("cancelled", moment_and_age(batch, "cancel_requested_at", now));
+    facts.fact("cancelled", words::moment_and_age(batch, "cancel_requested_at", now));
     facts.fact("because", words::text(batch, "cancel_reason"));
     facts
 }
@@ -118,16 +111,9 @@ pub(super) fn progress(batch: &Value) -> String {
     if counts.is_empty() { items.to_string() } else { format!("{items}: {}", counts.join(", ")) }
 }
 
-fn moment_and_age(row: &Value, column: &str, now: Timestamp) -> String {
-    match words::age(row, column, now) {
-        age if age.is_empty() => age,
-        age => format!("{} ({age} ago)", words::moment(row, column)),
-    }
-}
-
 async fn show_item(session: &Session, output: &Output, address: ItemAddress) -> Result<(), Failure> {
     let item = item(session, address).await?;
-    let runs = session.rows(RUNS, &[&address.batch, &address.item]).await?;
+    let runs = item::runs(session, &item).await?;
     if output.is_json() {
         let mut whole = item;
         whole["runs"] = json!(runs);
@@ -139,8 +125,8 @@ async fn show_item(session: &Session, output: &Output, address: ItemAddress) -> 
     facts.fact("state", Cell::state(&words::text(&item, "state")));
     facts.fact("payload", words::text(&item, "item"));
     facts.fact("attempts", words::number(&item, "attempts"));
-    facts.fact("started", moment_and_age(&item, "started_at", now));
-    facts.fact("finished", moment_and_age(&item, "finished_at", now));
+    facts.fact("started", words::moment_and_age(&item, "started_at", now));
+    facts.fact("finished", words::moment_and_age(&item, "finished_at", now));
     facts.fact("result", words::text(&item, "result"));
     facts.fact("error", words::text(&item, "error"));
     output.table(&facts)?;
@@ -153,8 +139,7 @@ async fn show_item(session: &Session, output: &Output, address: ItemAddress) -> 
 
 /// An item, as the view has it.
 pub(super) async fn item(session: &Session, address: ItemAddress) -> Result<Value, Failure> {
-    let sql = "SELECT * FROM pgbatch.items WHERE batch_id = $1 AND item_no = $2";
-    if let Some(item) = session.row(sql, &[&address.batch, &address.item]).await? {
+    if let Some(item) = item::item(session, address.batch, address.item).await? {
         return Ok(item);
     }
     let batch = session.batch(address.batch).await?;

@@ -1,10 +1,10 @@
 //! `pgbatch why BATCH/ITEM`: every gate on an item's way, and which of them holds it.
 
 use clap::Args;
-use serde_json::Value;
 
 use super::address::ItemAddress;
 use super::failure::{Failure, Fate};
+use super::item::{gates, is_open, verdict};
 use super::output::Output;
 use super::session::Session;
 use super::table::{Cell, Column, Kind, Table, Tone};
@@ -31,13 +31,7 @@ pub(super) async fn why(args: WhyArgs) -> Result<Fate, Failure> {
     let WhyArgs { client, item } = args;
     let output = Output::new(client.output);
     let session = Session::open(client.database_url, "why").await?;
-    let gates = session
-        .rows(
-            "SELECT e.gate, e.open, e.words FROM pgbatch.explain_item($1, $2) \
-             WITH ORDINALITY e (gate, open, words, place) ORDER BY e.place",
-            &[&item.batch, &item.item],
-        )
-        .await?;
+    let gates = gates(&session, item.batch, item.item).await?;
     if output.is_json() {
         output.json(&gates)?;
         return Ok(Fate::Fine);
@@ -51,14 +45,4 @@ pub(super) async fn why(args: WhyArgs) -> Result<Fate, Failure> {
     }
     output.table(&table)?;
     Ok(Fate::Fine)
-}
-
-/// The first closed gate says why; where all are open, the last one says what became of it.
-fn verdict(gates: &[Value]) -> String {
-    let gate = gates.iter().find(|gate| !is_open(gate)).or(gates.last());
-    gate.map_or_else(String::new, |gate| words::text(gate, "words"))
-}
-
-fn is_open(gate: &Value) -> bool {
-    gate["open"].as_bool().unwrap_or(false)
 }

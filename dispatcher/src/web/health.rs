@@ -30,6 +30,7 @@ const ANSWER_MAX: Duration = Duration::from_millis(500);
 pub struct Health {
     asked: Arc<Notify>,
     told: watch::Sender<Told>,
+    looked: watch::Sender<()>,
 }
 
 /// The last sign of life.
@@ -63,6 +64,17 @@ pub(super) struct Report {
     because: String,
 }
 
+impl Report {
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready == Some(true)
+    }
+
+    /// Why it is ready, or why not.
+    pub(super) fn because(&self) -> &str {
+        &self.because
+    }
+}
+
 impl Default for Health {
     fn default() -> Self {
         Self::new()
@@ -75,7 +87,11 @@ impl Health {
     pub fn new() -> Self {
         let now = Instant::now();
         let told = Told { role: Role::Connecting, since: now, at: now, trouble: None };
-        Self { asked: Arc::new(Notify::new()), told: watch::Sender::new(told) }
+        Self {
+            asked: Arc::new(Notify::new()),
+            told: watch::Sender::new(told),
+            looked: watch::Sender::new(()),
+        }
     }
 
     /// A sign of life: there is no session with PostgreSQL. `trouble` is why the last one ended or was not had; none
@@ -99,6 +115,21 @@ impl Health {
         self.told.send_modify(|told| told.at = Instant::now());
     }
 
+    /// The loop has looked at the world, and done what there was to do: whatever is shown of it is old.
+    pub fn looked(&self) {
+        self.looked.send_replace(());
+    }
+
+    /// Changes with each [`Health::looked`].
+    pub(super) fn looks(&self) -> watch::Receiver<()> {
+        self.looked.subscribe()
+    }
+
+    /// Whether this dispatcher leads, as it told last.
+    pub(super) fn is_leading(&self) -> bool {
+        self.told.borrow().role == Role::Leading
+    }
+
     /// Ends when a probe wants a sign of life; the loop gives one and sleeps on.
     pub async fn asked(&self) {
         self.asked.notified().await;
@@ -118,6 +149,13 @@ impl Health {
     /// How long ago the loop gave its last sign of life; it is asked for one.
     pub(super) async fn silence(&self) -> Duration {
         self.ask().await.at.elapsed()
+    }
+
+    /// How it is, in words.
+    pub(super) async fn report(&self) -> Report {
+        let told = self.ask().await;
+        let (ready, because) = told.readiness(Instant::now());
+        Report { role: told.role, ready: Some(ready), because }
     }
 
     /// What the loop answers, or what it told last.
@@ -175,10 +213,9 @@ pub(super) async fn healthz(State(health): State<Health>) -> (StatusCode, Json<R
 
 /// 200 when it leads, hears commits and sees every Job, or when it stands by with a live session.
 pub(super) async fn readyz(State(health): State<Health>) -> (StatusCode, Json<Report>) {
-    let told = health.ask().await;
-    let (ready, because) = told.readiness(Instant::now());
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Report { role: told.role, ready: Some(ready), because }))
+    let report = health.report().await;
+    let status = if report.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(report))
 }
 
 #[cfg(test)]

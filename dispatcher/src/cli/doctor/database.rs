@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::doorbell;
 use super::findings::Findings;
-use crate::cli::failure::Failure;
-use crate::cli::session::Session;
-use crate::cli::words;
+use crate::people::failure::Failure;
+use crate::people::session::Session;
+use crate::people::words;
 use crate::store::{CONTRACT_VERSION, DatabaseUrl, FUNCTIONS};
 
 /// A second session must not have to wait for the first one: where it does, both have one backend.

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::findings::Findings;
-use crate::cli::failure::Failure;
-use crate::cli::session::Session;
+use crate::people::failure::Failure;
+use crate::people::session::Session;
 use crate::store::DatabaseUrl;
 
 /// A ring that is not heard within this is none.

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::cli::table::{Cell, Column, Kind, Table, Tone};
+use crate::people::failure::Failure;
 
 /// How it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use kube::{Api, Client, Config};
 use pgbatch_core::name::{BATCH, MANAGED_BY, MANAGER, QUEUE, RUN};
 use serde_json::Value;
 
-use crate::cli::failure::Failure;
 use crate::cli::output::Output;
-use crate::cli::words;
+use crate::people::failure::Failure;
+use crate::people::words;
 use crate::store::with_causes;
 
 /// Which container kubectl takes, where somebody said so.

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::rates::Rates;
-use crate::cli::failure::Failure;
 use crate::cli::output::Output;
-use crate::cli::session::Session;
 use crate::cli::table::{Cell, Column, Kind, Table, Tone};
-use crate::cli::words;
+use crate::people::failure::Failure;
+use crate::people::queue::{eta_seconds, not_starting};
+use crate::people::session::Session;
+use crate::people::words;
 
 /// Those that have something to do come first: a screen may have no room for the others.
 const QUEUES: &str = "\
@@ -29,11 +30,6 @@ const HELD: &str = "\
         SELECT e.gate, e.words FROM pgbatch.explain_item(b.id, b.item_no::int) \
         WITH ORDINALITY e (gate, open, words, place) \
         WHERE NOT e.open AND e.gate <> 'dispatcher' ORDER BY e.place LIMIT 1) e";
-
-/// What the scheduler, the kubelet or the API server says of runs that do not start.
-const NOT_STARTING: &str = "\
-    SELECT r.queue, count(*) AS runs, min(concat_ws(': ', r.reason, r.message)) AS words \
-    FROM pgbatch.runs r WHERE r.state = 'starting' AND r.reason IS NOT NULL GROUP BY r.queue";
 
 const COLUMNS: [Column; 9] = [
     Column::new("QUEUE", Kind::Name, 0),
@@ -160,18 +156,13 @@ async fn held(session: &Session, queues: &[Value]) -> Result<HashMap<String, Vec
         .filter_map(|queue| queue["name"].as_str())
         .collect();
     let mut held: HashMap<String, Vec<String>> = HashMap::new();
-    let mut add = |row: &Value, words: String| held.entry(words::text(row, "queue")).or_default().push(words);
+    let mut add = |queue: String, words: String| held.entry(queue).or_default().push(words);
     // An item may be claimed, or its batch be deleted, between the two looks: the next one tells.
     for gate in session.rows(HELD, &[&waiting]).await.unwrap_or_default() {
-        add(&gate, words::short(&gate, "words"));
+        add(words::text(&gate, "queue"), words::short(&gate, "words"));
     }
-    for runs in session.rows(NOT_STARTING, &[]).await? {
-        let count = words::number(&runs, "runs");
-        let verb = if count == 1 { "does" } else { "do" };
-        add(
-            &runs,
-            format!("{} {verb} not start: {}", words::count(count, "run"), words::short(&runs, "words")),
-        );
+    for (queue, words) in not_starting(session).await? {
+        add(queue, words);
     }
     Ok(held)
 }
@@ -191,12 +182,6 @@ fn complete(queue: &mut Value, rates: &HashMap<String, f64>, held: &HashMap<Stri
     }
     let rate = rates.get(&name).copied().unwrap_or(0.0);
     queue["per_second"] = json!((rate * 1000.0).round() / 1000.0);
-    queue["eta_seconds"] = eta(queue, rate);
+    queue["eta_seconds"] = json!(eta_seconds(queue, rate));
     queue["held"] = json!(reasons);
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a guess for people")]
-fn eta(queue: &Value, rate: f64) -> Value {
-    let left: i64 = ["pending", "running", "retrying"].iter().map(|state| words::number(queue, state)).sum();
-    if left > 0 && rate > 0.0 { json!((left as f64 / rate).round()) } else { Value::Null }
 }

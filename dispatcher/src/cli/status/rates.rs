@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cli::failure::Failure;
-use crate::cli::session::Session;
-use crate::cli::words;
+use crate::people::failure::Failure;
+use crate::people::session::Session;
+use crate::people::words;
 
 /// Long enough for an even number, short enough to see a change.
 const WINDOW: Duration = Duration::from_secs(10);

@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 
 use super::frame::Frame;
-use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::cli::table::Tone;
+use crate::people::failure::Failure;
 
 const OPEN: &str = "\u{1b}[?1049h\u{1b}[?25l\u{1b}[2J";
 const CLOSE: &str = "\u{1b}[?25h\u{1b}[?1049l";

@@ -19,7 +19,7 @@ const SETTINGS: [(&str, &str); 5] = [
 ];
 
 /// The database to talk to, with its password as far as one is found.
-pub(super) fn database(given: Option<DatabaseUrl>) -> Result<DatabaseUrl, Failure> {
+pub(crate) fn database(given: Option<DatabaseUrl>) -> Result<DatabaseUrl, Failure> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let url = match given {
         Some(url) => url,

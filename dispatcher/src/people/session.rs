@@ -9,13 +9,13 @@ use tokio::sync::Notify;
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
-use super::ReasonArgs;
 use super::connection;
 use super::failure::Failure;
 use crate::store::{DatabaseUrl, connect};
 
 /// A connection, and what rings it.
-pub(super) struct Session {
+#[derive(Debug)]
+pub(crate) struct Session {
     client: Client,
     done: Arc<Notify>,
     target: String,
@@ -23,25 +23,30 @@ pub(super) struct Session {
 
 impl Session {
     /// Connects. `command` is what the server shows of us.
-    pub(super) async fn open(database_url: Option<DatabaseUrl>, command: &str) -> Result<Self, Failure> {
+    pub(crate) async fn open(database_url: Option<DatabaseUrl>, command: &str) -> Result<Self, Failure> {
         Self::connect(&connection::database(database_url)?, command).await
     }
 
     /// As [`Session::open`], where the database is known already.
-    pub(super) async fn connect(url: &DatabaseUrl, command: &str) -> Result<Self, Failure> {
+    pub(crate) async fn connect(url: &DatabaseUrl, command: &str) -> Result<Self, Failure> {
         let done = Arc::new(Notify::new());
         let (client, _driver) = connect(url, &format!("pgbatch {command}"), done.clone()).await?;
         client.batch_execute("SET search_path = pg_catalog, pg_temp").await?;
         Ok(Self { client, done, target: url.target() })
     }
 
+    /// Whether it is over: PostgreSQL has ended it, or cannot be reached any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
     /// Which database, for people.
-    pub(super) fn target(&self) -> &str {
+    pub(crate) fn target(&self) -> &str {
         &self.target
     }
 
     /// The rows of a query, each a JSON object with the columns as keys.
-    pub(super) async fn rows(
+    pub(crate) async fn rows(
         &self,
         sql: &str,
         values: &[&(dyn ToSql + Sync)],
@@ -52,7 +57,7 @@ impl Session {
     }
 
     /// The first of them.
-    pub(super) async fn row(
+    pub(crate) async fn row(
         &self,
         sql: &str,
         values: &[&(dyn ToSql + Sync)],
@@ -61,23 +66,23 @@ impl Session {
     }
 
     /// Calls a function that returns a number.
-    pub(super) async fn number(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<i64, Failure> {
+    pub(crate) async fn number(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<i64, Failure> {
         Ok(self.client.query_one(sql, values).await?.get(0))
     }
 
     /// Calls a function that returns nothing.
-    pub(super) async fn call(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<(), Failure> {
+    pub(crate) async fn call(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<(), Failure> {
         self.client.execute(sql, values).await?;
         Ok(())
     }
 
     /// Says why the next calls are made.
-    pub(super) async fn because(&self, ReasonArgs { reason }: &ReasonArgs) -> Result<(), Failure> {
-        self.call("SELECT set_config('pgbatch.reason', coalesce($1, ''), false)", &[reason]).await
+    pub(crate) async fn because(&self, reason: Option<&str>) -> Result<(), Failure> {
+        self.call("SELECT set_config('pgbatch.reason', coalesce($1, ''), false)", &[&reason]).await
     }
 
     /// A batch, as the view has it.
-    pub(super) async fn batch(&self, batch: i64) -> Result<Value, Failure> {
+    pub(crate) async fn batch(&self, batch: i64) -> Result<Value, Failure> {
         let found = self.row("SELECT * FROM pgbatch.batches WHERE id = $1", &[&batch]).await?;
         found.ok_or_else(|| {
             Failure::new(format!("batch {batch} does not exist"))
@@ -86,22 +91,22 @@ impl Session {
     }
 
     /// The server's clock: ages are told by it, whatever ours says.
-    pub(super) async fn now(&self) -> Result<Timestamp, Failure> {
+    pub(crate) async fn now(&self) -> Result<Timestamp, Failure> {
         Ok(self.client.query_one("SELECT clock_timestamp()", &[]).await?.get(0))
     }
 
     /// From now on, the end of any batch ends [`Session::rung`].
-    pub(super) async fn listen(&self) -> Result<(), Failure> {
+    pub(crate) async fn listen(&self) -> Result<(), Failure> {
         Ok(self.client.batch_execute("LISTEN pgbatch_done").await?)
     }
 
     /// Ends when a batch ended, or after `at_most`.
-    pub(super) async fn rung(&self, at_most: Duration) {
+    pub(crate) async fn rung(&self, at_most: Duration) {
         self.is_rung(at_most).await;
     }
 
     /// Whether a notification comes within `at_most`, of a channel that this session listens to.
-    pub(super) async fn is_rung(&self, at_most: Duration) -> bool {
+    pub(crate) async fn is_rung(&self, at_most: Duration) -> bool {
         tokio::time::timeout(at_most, self.done.notified()).await.is_ok()
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tokio_postgres::config::Host;
 
 /// The password for a server, database and user. A file that others may read is not used, as psql does not either.
-pub(super) fn find(host: &Host, port: u16, database: Option<&str>, user: Option<&str>) -> Option<Vec<u8>> {
+pub(crate) fn find(host: &Host, port: u16, database: Option<&str>, user: Option<&str>) -> Option<Vec<u8>> {
     let path = path()?;
     let text = fs::read_to_string(&path).ok()?;
     if fs::metadata(&path).is_ok_and(|file| file.is_file() && file.mode() & 0o077 != 0) {

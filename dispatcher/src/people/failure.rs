@@ -10,7 +10,7 @@ use crate::store::{ConnectError, with_causes};
 
 /// What the exit status says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// The command did what it was asked for, and the work that it followed succeeded.
     Fine,
     /// The work that it followed failed or was cancelled.
@@ -28,7 +28,7 @@ impl From<Fate> for ExitCode {
 
 /// Why a command could not do what it was asked for.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// In words.
     Said {
         /// What happened.
@@ -41,19 +41,27 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn new(words: impl Into<String>) -> Self {
+    pub(crate) fn new(words: impl Into<String>) -> Self {
         Self::Said { words: words.into(), hint: None }
     }
 
-    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         match self {
             Self::Said { words, hint: None } => Self::Said { words, hint: Some(hint.into()) },
             told => told,
         }
     }
 
+    /// What happened, without what to do about it.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Said { words, .. } => words.clone(),
+            Self::ReaderGone => self.to_string(),
+        }
+    }
+
     /// Says what it is about.
-    pub(super) fn of(self, source: &str) -> Self {
+    pub(crate) fn of(self, source: &str) -> Self {
         match self {
             Self::Said { words, hint } => Self::Said { words: format!("{source}: {words}"), hint },
             Self::ReaderGone => self,
@@ -61,7 +69,7 @@ impl Failure {
     }
 
     /// Says it, and with which status to end.
-    pub(super) fn report(&self) -> ExitCode {
+    pub(crate) fn report(&self) -> ExitCode {
         match self {
             Self::Said { .. } => {
                 eprintln!("pgbatch: {self}");

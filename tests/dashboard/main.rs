@@ -1,0 +1,14 @@
+//! The dashboard as people have it: in a real browser, against a running dispatcher.
+
+mod access;
+mod accessibility;
+mod board;
+mod browser;
+mod hostile;
+mod idle;
+mod keys;
+mod live;
+mod night;
+mod pages;
+
+type Tested = Result<(), Box<dyn std::error::Error>>;
