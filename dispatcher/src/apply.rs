@@ -1,6 +1,7 @@
 //! Carries out a plan, in its order, and records what came of it. Decides nothing.
 
-use pgbatch_core::plan::{Claim, End, Permit, Plan};
+use pgbatch_core::notice::{Notice, StopReason};
+use pgbatch_core::plan::{Claim, End, Permit, Plan, Stop};
 use pgbatch_core::retry::delay_ms;
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{LiveRun, RunId, Snapshot};
@@ -38,7 +39,7 @@ pub(crate) async fn apply(
         wake_at: _,
     } = plan;
     if !ends.is_empty() {
-        record_ends(ends, seen, store).await?;
+        record_ends(ends, seen, store, executor).await?;
     }
     if !running.is_empty() {
         store.start_runs(running).await?;
@@ -57,8 +58,9 @@ pub(crate) async fn apply(
     if !claims.is_empty() {
         claim(claims, store, executor, progress).await?;
     }
-    for &run in stops {
-        info!(run, queue = queue_of(seen, run), batch = batch_of(seen, run), "stopping the Job");
+    for &Stop { run, why } in stops {
+        info!(run, queue = queue_of(seen, run), batch = batch_of(seen, run), %why, "stopping the Job");
+        executor.tell(run, &Notice::Stopped(why));
         executor.stop(run);
     }
     stop_strays(strays, store, executor).await?;
@@ -81,6 +83,7 @@ async fn stop_strays(
     }
     for run in store.over_runs(strays).await? {
         warn!(run, "stopping a Job whose run is over");
+        executor.tell(run, &Notice::Stopped(StopReason::Over));
         executor.stop(run);
     }
     Ok(())
@@ -149,7 +152,12 @@ fn start(spec: RunSpec, executor: &impl Executor) {
     executor.start(spec);
 }
 
-async fn record_ends(ends: &[End], seen: &Snapshot, store: &impl Store) -> Result<(), StoreError> {
+async fn record_ends(
+    ends: &[End],
+    seen: &Snapshot,
+    store: &impl Store,
+    executor: &impl Executor,
+) -> Result<(), StoreError> {
     let outcomes: Vec<Outcome> = ends.iter().cloned().map(outcome).collect();
     let closed = store.finish_runs(&outcomes).await?;
     for outcome in &outcomes {
@@ -157,6 +165,26 @@ async fn record_ends(ends: &[End], seen: &Snapshot, store: &impl Store) -> Resul
     }
     for batch in closed {
         info!(queue = batch.queue, batch = batch.id, label = batch.label, state = %batch.state, "the batch ended");
+    }
+    tell_what_is_next(&outcomes, store, executor).await
+}
+
+/// Tells those who look at the Job of a failed run whether its items are tried again. What was stopped or lost has no Job any
+/// more.
+async fn tell_what_is_next(
+    outcomes: &[Outcome],
+    store: &impl Store,
+    executor: &impl Executor,
+) -> Result<(), StoreError> {
+    let failed: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.state == RunState::Failed).collect();
+    if failed.is_empty() || !executor.has_audience() {
+        return Ok(());
+    }
+    let runs: Vec<RunId> = failed.iter().map(|outcome| outcome.run).collect();
+    for next in store.next_attempts(&runs).await? {
+        if let Some(outcome) = failed.iter().find(|outcome| outcome.run == next.run) {
+            executor.tell(next.run, &Notice::failed(outcome, next));
+        }
     }
     Ok(())
 }

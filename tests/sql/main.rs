@@ -24,6 +24,7 @@ mod lead;
 mod library;
 mod limits;
 mod messages;
+mod next_attempts;
 mod next_item;
 mod open_transactions;
 mod pooler;

@@ -113,6 +113,7 @@ pub(crate) const CALLS: &[Call] = &[
     nothing("finish_runs", "dispatch", "SELECT pgbatch.finish_runs(1, '[]')", ""),
     nothing("kafka_items", "dispatch", "SELECT pgbatch.kafka_items(1, 'k-<queue>')", ""),
     nothing("kafka_triggers", "dispatch", "SELECT pgbatch.kafka_triggers(1)", ""),
+    nothing("next_attempts", "dispatch", "SELECT pgbatch.next_attempts('{}')", ""),
     nothing("note_kafka", "dispatch", "SELECT pgbatch.note_kafka(1, 'k-<queue>', NULL)", ""),
     nothing("note_runs", "dispatch", "SELECT pgbatch.note_runs(1, '[]')", ""),
     nothing("note_template", "dispatch", "SELECT pgbatch.note_template(1, '<queue>', '{}', NULL)", ""),

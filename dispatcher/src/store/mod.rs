@@ -12,6 +12,9 @@ mod settings;
 pub(crate) mod silence;
 mod tls;
 
+use std::future::ready;
+
+use pgbatch_core::notice::NextAttempt;
 use pgbatch_core::plan::{Claim, Note, Permit, Ready, Started};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{RunId, StoreView};
@@ -29,7 +32,7 @@ pub use session::{ClosedBatch, PostgresSession, StoreError};
 
 /// All routines of the schema `pgbatch` that a dispatcher calls: what `pgbatch.grant_dispatcher()` grants. A test of the SQL
 /// compares the two.
-pub(crate) const FUNCTIONS: [&str; 22] = [
+pub(crate) const FUNCTIONS: [&str; 23] = [
     "await_lead",
     "claim",
     "claim_next",
@@ -38,6 +41,7 @@ pub(crate) const FUNCTIONS: [&str; 22] = [
     "finish_runs",
     "kafka_items",
     "kafka_triggers",
+    "next_attempts",
     "note_kafka",
     "note_runs",
     "note_template",
@@ -142,6 +146,18 @@ pub trait Store: Send + Sync {
         &self,
         outcomes: &[Outcome],
     ) -> impl Future<Output = Result<Vec<ClosedBatch>, StoreError>> + Send;
+
+    /// What comes after those of these runs that have ended and did not succeed; nothing where PostgreSQL has an extension that
+    /// is too old to tell.
+    ///
+    /// # Errors
+    /// The session broke.
+    fn next_attempts(
+        &self,
+        _runs: &[RunId],
+    ) -> impl Future<Output = Result<Vec<NextAttempt>, StoreError>> + Send {
+        ready(Ok(Vec::new()))
+    }
 
     /// Deletes some of what is older than its queue's `retain`.
     ///

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgbatch_core::notice::NextAttempt;
 use pgbatch_core::plan::{Claim, Note, Permit, Ready, Started};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{RunId, StoreView};
@@ -126,6 +127,8 @@ struct Calls {
     note_runs: Statement,
     ready_runs: Statement,
     finish_runs: Statement,
+    /// The version before has none.
+    next_attempts: Option<Statement>,
     prune: Statement,
 }
 
@@ -170,6 +173,10 @@ impl Database for DatabaseUrl {
             note_runs: prepare("SELECT pgbatch.note_runs($1, $2)").await?,
             ready_runs: prepare("SELECT pgbatch.ready_runs($1, $2)").await?,
             finish_runs: prepare("SELECT pgbatch.finish_runs($1, $2)").await?,
+            next_attempts: match has(&client, "pgbatch.next_attempts(bigint[])").await? {
+                true => Some(prepare("SELECT pgbatch.next_attempts($1)").await?),
+                false => None,
+            },
             prune: prepare("SELECT pgbatch.prune($1)").await?,
         };
         Ok(PostgresSession {
@@ -246,6 +253,11 @@ impl Store for PostgresSession {
             .await
             .map_err(answered("over_runs"))?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    async fn next_attempts(&self, runs: &[RunId]) -> Result<Vec<NextAttempt>, StoreError> {
+        let Some(statement) = &self.calls.next_attempts else { return Ok(Vec::new()) };
+        self.rows("next_attempts", statement, &[&runs]).await
     }
 
     async fn prune(&self) -> Result<(), StoreError> {
