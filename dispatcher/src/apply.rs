@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use crate::executor::Executor;
 use crate::metrics::{Progress, metrics};
 use crate::store::{Store, StoreError};
+use crate::trace::{Traces, traces};
 
 /// Does what `plan` says. Every step may be done twice: what is recorded is fenced in SQL, Jobs by their names.
 ///
@@ -51,7 +52,7 @@ pub(crate) async fn apply(
         store.ready_runs(ready).await?;
     }
     if !starts.is_empty() {
-        for spec in store.run_specs(starts).await? {
+        for spec in traced(store.run_specs(starts).await?, store).await? {
             start(spec, executor);
         }
     }
@@ -112,7 +113,7 @@ async fn claim(
     executor: &impl Executor,
     progress: &mut Progress,
 ) -> Result<(), StoreError> {
-    start_claimed(store.claim(claims).await?, executor, progress);
+    start_claimed(traced(store.claim(claims).await?, store).await?, executor, progress);
     Ok(())
 }
 
@@ -126,10 +127,19 @@ pub(crate) async fn claim_next(
     executor: &impl Executor,
     progress: &mut Progress,
 ) -> Result<bool, StoreError> {
-    let specs = store.claim_next(permits).await?;
+    let specs = traced(store.claim_next(permits).await?, store).await?;
     let any = !specs.is_empty();
     start_claimed(specs, executor, progress);
     Ok(any)
+}
+
+/// With the traces that their programs go on in, where somebody wants traces.
+async fn traced(mut specs: Vec<RunSpec>, store: &impl Store) -> Result<Vec<RunSpec>, StoreError> {
+    if traces().is_some() && !specs.is_empty() {
+        let runs: Vec<RunId> = specs.iter().map(|spec| spec.run).collect();
+        Traces::go_on(&mut specs, &store.run_traces(&runs).await?);
+    }
+    Ok(specs)
 }
 
 fn start_claimed(specs: Vec<RunSpec>, executor: &impl Executor, progress: &mut Progress) {
@@ -166,7 +176,12 @@ async fn record_ends(
     for batch in closed {
         info!(queue = batch.queue, batch = batch.id, label = batch.label, state = %batch.state, "the batch ended");
     }
-    tell_what_is_next(&outcomes, store, executor).await
+    tell_what_is_next(&outcomes, store, executor).await?;
+    if let Some(traces) = traces() {
+        let runs: Vec<RunId> = outcomes.iter().map(|outcome| outcome.run).collect();
+        traces.ended(&store.run_traces(&runs).await?, &seen.executor.namespace);
+    }
+    Ok(())
 }
 
 /// Tells those who look at the Job of a failed run whether its items are tried again. What was stopped or lost has no Job any

@@ -155,6 +155,10 @@ pub struct DispatchArgs {
     /// default: none. Nobody has to log in to read them.
     #[arg(long, env = "PGBATCH_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Where to send traces, as OTLP over HTTP, e.g. http://collector:4318; also OTEL_EXPORTER_OTLP_ENDPOINT. Default: nowhere.
+    /// A batch has one if it was enqueued in a trace: SET LOCAL pgbatch.traceparent = '00-...'.
+    #[arg(long, env = "PGBATCH_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
     /// Folder with the credentials for Kafka that triggers of watch_kafka() may name: certificates, keys, passwords. With a
     /// file bootstrap-servers in it, a folder below is for those servers only. Environment variables that begin with
     /// PGBATCH_KAFKA_CREDENTIAL_ may be named too.
@@ -177,6 +181,8 @@ pub struct Config {
     pub executor: ExecutorConfig,
     /// Where to serve pages.
     pub listen: Option<SocketAddr>,
+    /// Where to send traces.
+    pub otlp_endpoint: Option<String>,
     /// What is watched outside of PostgreSQL.
     pub triggers: Triggers,
 }
@@ -184,12 +190,24 @@ pub struct Config {
 impl From<DispatchArgs> for Config {
     fn from(args: DispatchArgs) -> Self {
         // No `..`: a flag that is forgotten here does not compile.
-        let DispatchArgs { database, executor, listen, kafka_credentials, scaled_jobs, log: _ } = args;
+        let DispatchArgs {
+            database,
+            executor,
+            listen,
+            otlp_endpoint,
+            kafka_credentials,
+            scaled_jobs,
+            log: _,
+        } = args;
         let scaled_jobs = scaled_jobs.into_served(executor.namespace.clone());
         Self {
             database_url: database.database_url,
             executor: executor.into(),
             listen,
+            // The variable that every program with OpenTelemetry knows; an empty one is none.
+            otlp_endpoint: otlp_endpoint
+                .or_else(|| std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok())
+                .filter(|endpoint| !endpoint.is_empty()),
             triggers: Triggers { kafka_credentials: CredentialsFolder::new(kafka_credentials), scaled_jobs },
         }
     }

@@ -48,6 +48,7 @@ mod spring_batch;
 mod sql_only;
 mod states;
 mod support;
+mod traces;
 mod transitions;
 mod trigger_input;
 mod trigger_rights;

@@ -34,6 +34,7 @@ async fn the_next_attempt_is_told_while_there_is_one() -> Tested {
     assert!(due && told.due_at.is_some(), "{told:?}");
     assert_eq!((told.run, told.batch, told.attempt, told.max_attempts, told.failed), (first, id, 1, 2, 0));
 
+    client.batch_execute("UPDATE pgbatch.retry SET due_at = now()").await?;
     let second = claim_one(&client, (id, 1, 2, 2)).await?.run;
     finish(&client, &[outcome(second, Failed)]).await?;
     let told = next(&client, second).await?;

@@ -122,6 +122,7 @@ pub(crate) const CALLS: &[Call] = &[
     nothing("prune", "dispatch", "SELECT pgbatch.prune(1)", ""),
     nothing("ready_runs", "dispatch", "SELECT pgbatch.ready_runs(1, '[]')", ""),
     nothing("run_specs", "dispatch", "SELECT pgbatch.run_specs('{}')", ""),
+    nothing("run_traces", "dispatch", "SELECT pgbatch.run_traces('{}')", ""),
     nothing("start_runs", "dispatch", "SELECT pgbatch.start_runs(1, '[]')", ""),
     // With as many arguments as it has.
     nothing("take_lag", "dispatch", "DO $$ BEGIN EXECUTE (SELECT 'SELECT pgbatch.take_lag(' || array_to_string(

@@ -19,6 +19,7 @@ use pgbatch_core::plan::{Claim, Note, Permit, Ready, Started};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{RunId, StoreView};
 
+use crate::trace::RunTrace;
 use crate::web::Health;
 
 pub(crate) use connect::with_causes;
@@ -29,10 +30,12 @@ pub use kafka::{
 pub use scaled_job::{Applied, AppliedNote, ScaledJobStore};
 pub(crate) use session::CONTRACT_VERSION;
 pub use session::{ClosedBatch, PostgresSession, StoreError};
+pub use tls::TlsError;
+pub(crate) use tls::trusting_the_system;
 
 /// All routines of the schema `pgbatch` that a dispatcher calls: what `pgbatch.grant_dispatcher()` grants. A test of the SQL
 /// compares the two.
-pub(crate) const FUNCTIONS: [&str; 23] = [
+pub(crate) const FUNCTIONS: [&str; 24] = [
     "await_lead",
     "claim",
     "claim_next",
@@ -50,6 +53,7 @@ pub(crate) const FUNCTIONS: [&str; 23] = [
     "prune",
     "ready_runs",
     "run_specs",
+    "run_traces",
     "start_runs",
     "take_lag",
     "take_records",
@@ -156,6 +160,14 @@ pub trait Store: Send + Sync {
         &self,
         _runs: &[RunId],
     ) -> impl Future<Output = Result<Vec<NextAttempt>, StoreError>> + Send {
+        ready(Ok(Vec::new()))
+    }
+
+    /// Of these runs those whose batch was enqueued in a trace; none where PostgreSQL has an extension that is too old to know.
+    ///
+    /// # Errors
+    /// The session broke.
+    fn run_traces(&self, _runs: &[RunId]) -> impl Future<Output = Result<Vec<RunTrace>, StoreError>> + Send {
         ready(Ok(Vec::new()))
     }
 

@@ -23,6 +23,7 @@ use super::doorbell::Doorbell;
 use super::settings::settle;
 use super::{Database, Session, Store};
 use crate::metrics::metrics;
+use crate::trace::{RunTrace, traces};
 use crate::web::Health;
 
 /// The version of the SQL contract that this dispatcher speaks: what `pgbatch.contract_version()` returns.
@@ -129,6 +130,8 @@ struct Calls {
     finish_runs: Statement,
     /// The version before has none.
     next_attempts: Option<Statement>,
+    /// Nor has it this; and where nobody wants traces, nobody asks.
+    run_traces: Option<Statement>,
     prune: Statement,
 }
 
@@ -175,6 +178,10 @@ impl Database for DatabaseUrl {
             finish_runs: prepare("SELECT pgbatch.finish_runs($1, $2)").await?,
             next_attempts: match has(&client, "pgbatch.next_attempts(bigint[])").await? {
                 true => Some(prepare("SELECT pgbatch.next_attempts($1)").await?),
+                false => None,
+            },
+            run_traces: match traces().is_some() && has(&client, "pgbatch.run_traces(bigint[])").await? {
+                true => Some(prepare("SELECT pgbatch.run_traces($1)").await?),
                 false => None,
             },
             prune: prepare("SELECT pgbatch.prune($1)").await?,
@@ -258,6 +265,11 @@ impl Store for PostgresSession {
     async fn next_attempts(&self, runs: &[RunId]) -> Result<Vec<NextAttempt>, StoreError> {
         let Some(statement) = &self.calls.next_attempts else { return Ok(Vec::new()) };
         self.rows("next_attempts", statement, &[&runs]).await
+    }
+
+    async fn run_traces(&self, runs: &[RunId]) -> Result<Vec<RunTrace>, StoreError> {
+        let Some(statement) = &self.calls.run_traces else { return Ok(Vec::new()) };
+        self.rows("run_traces", statement, &[&runs]).await
     }
 
     async fn prune(&self) -> Result<(), StoreError> {
