@@ -12,7 +12,7 @@ import yaml
 RIGHTS = {
     ("batch", "jobs"): {"create", "delete", "get", "list", "watch"},
     ("", "pods"): {"list", "watch"},
-    ("", "events"): {"watch"},
+    ("", "events"): {"create", "watch"},
     ("keda.sh", "scaledjobs"): {"get", "list", "watch"},
     ("keda.sh", "scaledjobs/status"): {"patch"},
     ("keda.sh", "triggerauthentications"): {"get", "list", "watch"},

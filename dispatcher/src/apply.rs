@@ -1,6 +1,7 @@
 //! Carries out a plan, in its order, and records what came of it. Decides nothing.
 
-use pgbatch_core::plan::{Claim, End, Permit, Plan};
+use pgbatch_core::notice::{Notice, StopReason};
+use pgbatch_core::plan::{Claim, End, Permit, Plan, Stop};
 use pgbatch_core::retry::delay_ms;
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{LiveRun, RunId, Snapshot};
@@ -11,6 +12,7 @@ use tracing::{info, warn};
 use crate::executor::Executor;
 use crate::metrics::{Progress, metrics};
 use crate::store::{Store, StoreError};
+use crate::trace::{Traces, traces};
 
 /// Does what `plan` says. Every step may be done twice: what is recorded is fenced in SQL, Jobs by their names.
 ///
@@ -38,7 +40,7 @@ pub(crate) async fn apply(
         wake_at: _,
     } = plan;
     if !ends.is_empty() {
-        record_ends(ends, seen, store).await?;
+        record_ends(ends, seen, store, executor).await?;
     }
     if !running.is_empty() {
         store.start_runs(running).await?;
@@ -50,15 +52,16 @@ pub(crate) async fn apply(
         store.ready_runs(ready).await?;
     }
     if !starts.is_empty() {
-        for spec in store.run_specs(starts).await? {
+        for spec in traced(store.run_specs(starts).await?, store).await? {
             start(spec, executor);
         }
     }
     if !claims.is_empty() {
         claim(claims, store, executor, progress).await?;
     }
-    for &run in stops {
-        info!(run, queue = queue_of(seen, run), batch = batch_of(seen, run), "stopping the Job");
+    for &Stop { run, why } in stops {
+        info!(run, queue = queue_of(seen, run), batch = batch_of(seen, run), %why, "stopping the Job");
+        executor.tell(run, &Notice::Stopped(why));
         executor.stop(run);
     }
     stop_strays(strays, store, executor).await?;
@@ -81,6 +84,7 @@ async fn stop_strays(
     }
     for run in store.over_runs(strays).await? {
         warn!(run, "stopping a Job whose run is over");
+        executor.tell(run, &Notice::Stopped(StopReason::Over));
         executor.stop(run);
     }
     Ok(())
@@ -109,7 +113,7 @@ async fn claim(
     executor: &impl Executor,
     progress: &mut Progress,
 ) -> Result<(), StoreError> {
-    start_claimed(store.claim(claims).await?, executor, progress);
+    start_claimed(traced(store.claim(claims).await?, store).await?, executor, progress);
     Ok(())
 }
 
@@ -123,10 +127,19 @@ pub(crate) async fn claim_next(
     executor: &impl Executor,
     progress: &mut Progress,
 ) -> Result<bool, StoreError> {
-    let specs = store.claim_next(permits).await?;
+    let specs = traced(store.claim_next(permits).await?, store).await?;
     let any = !specs.is_empty();
     start_claimed(specs, executor, progress);
     Ok(any)
+}
+
+/// With the traces that their programs go on in, where somebody wants traces.
+async fn traced(mut specs: Vec<RunSpec>, store: &impl Store) -> Result<Vec<RunSpec>, StoreError> {
+    if traces().is_some() && !specs.is_empty() {
+        let runs: Vec<RunId> = specs.iter().map(|spec| spec.run).collect();
+        Traces::go_on(&mut specs, &store.run_traces(&runs).await?);
+    }
+    Ok(specs)
 }
 
 fn start_claimed(specs: Vec<RunSpec>, executor: &impl Executor, progress: &mut Progress) {
@@ -149,7 +162,12 @@ fn start(spec: RunSpec, executor: &impl Executor) {
     executor.start(spec);
 }
 
-async fn record_ends(ends: &[End], seen: &Snapshot, store: &impl Store) -> Result<(), StoreError> {
+async fn record_ends(
+    ends: &[End],
+    seen: &Snapshot,
+    store: &impl Store,
+    executor: &impl Executor,
+) -> Result<(), StoreError> {
     let outcomes: Vec<Outcome> = ends.iter().cloned().map(outcome).collect();
     let closed = store.finish_runs(&outcomes).await?;
     for outcome in &outcomes {
@@ -157,6 +175,31 @@ async fn record_ends(ends: &[End], seen: &Snapshot, store: &impl Store) -> Resul
     }
     for batch in closed {
         info!(queue = batch.queue, batch = batch.id, label = batch.label, state = %batch.state, "the batch ended");
+    }
+    tell_what_is_next(&outcomes, store, executor).await?;
+    if let Some(traces) = traces() {
+        let runs: Vec<RunId> = outcomes.iter().map(|outcome| outcome.run).collect();
+        traces.ended(&store.run_traces(&runs).await?, &seen.executor.namespace);
+    }
+    Ok(())
+}
+
+/// Tells those who look at the Job of a failed run whether its items are tried again. What was stopped or lost has no Job any
+/// more.
+async fn tell_what_is_next(
+    outcomes: &[Outcome],
+    store: &impl Store,
+    executor: &impl Executor,
+) -> Result<(), StoreError> {
+    let failed: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.state == RunState::Failed).collect();
+    if failed.is_empty() || !executor.has_audience() {
+        return Ok(());
+    }
+    let runs: Vec<RunId> = failed.iter().map(|outcome| outcome.run).collect();
+    for next in store.next_attempts(&runs).await? {
+        if let Some(outcome) = failed.iter().find(|outcome| outcome.run == next.run) {
+            executor.tell(next.run, &Notice::failed(outcome, next));
+        }
     }
     Ok(())
 }

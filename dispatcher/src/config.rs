@@ -177,6 +177,10 @@ pub struct DispatchArgs {
     /// The dashboard, and who may look at it.
     #[command(flatten)]
     pub dashboard: DashboardArgs,
+    /// Where to send traces, as OTLP over HTTP, e.g. http://collector:4318; also OTEL_EXPORTER_OTLP_ENDPOINT. Default: nowhere.
+    /// A batch has one if it was enqueued in a trace: SET LOCAL pgbatch.traceparent = '00-...'.
+    #[arg(long, env = "PGBATCH_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
     /// Folder with the credentials for Kafka that triggers of watch_kafka() may name: certificates, keys, passwords. With a
     /// file bootstrap-servers in it, a folder below is for those servers only. Environment variables that begin with
     /// PGBATCH_KAFKA_CREDENTIAL_ may be named too.
@@ -201,6 +205,8 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// The dashboard, and who may look at it.
     pub dashboard: DashboardArgs,
+    /// Where to send traces.
+    pub otlp_endpoint: Option<String>,
     /// What is watched outside of PostgreSQL.
     pub triggers: Triggers,
 }
@@ -208,14 +214,26 @@ pub struct Config {
 impl From<DispatchArgs> for Config {
     fn from(args: DispatchArgs) -> Self {
         // No `..`: a flag that is forgotten here does not compile.
-        let DispatchArgs { database, executor, listen, dashboard, kafka_credentials, scaled_jobs, log: _ } =
-            args;
+        let DispatchArgs {
+            database,
+            executor,
+            listen,
+            dashboard,
+            otlp_endpoint,
+            kafka_credentials,
+            scaled_jobs,
+            log: _,
+        } = args;
         let scaled_jobs = scaled_jobs.into_served(executor.namespace.clone());
         Self {
             database_url: database.database_url,
             executor: executor.into(),
             listen,
             dashboard,
+            // The variable that every program with OpenTelemetry knows; an empty one is none.
+            otlp_endpoint: otlp_endpoint
+                .or_else(|| std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok())
+                .filter(|endpoint| !endpoint.is_empty()),
             triggers: Triggers { kafka_credentials: CredentialsFolder::new(kafka_credentials), scaled_jobs },
         }
     }

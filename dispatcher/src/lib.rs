@@ -12,5 +12,6 @@ pub mod run_sql;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod trace;
 pub mod trigger;
 pub mod web;

@@ -32,6 +32,7 @@ use crate::executor::{Executor, ExecutorError, Executors};
 use crate::metrics::{Progress, metrics};
 use crate::shutdown::Shutdown;
 use crate::store::{Database, Session, Store, StoreError};
+use crate::trace::traces;
 use crate::trigger::{Triggers, kafka};
 use crate::web::Health;
 
@@ -95,6 +96,9 @@ pub async fn serve<E: Executors>(
         health.connecting(None);
         let ended = session(database, executors, triggers, &mut executor, &mut pause, health).await;
         metrics().lead_lost();
+        if let Some(traces) = traces() {
+            traces.forget();
+        }
         match ended {
             Err(DispatchError::Store(error)) if error.may_pass() => {
                 warn!(%error, retry_in = ?pause, "no session with PostgreSQL");

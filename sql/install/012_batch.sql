@@ -39,7 +39,11 @@ CREATE TABLE pgbatch.batch (
     failed              int,
     cancelled           int,
     -- The item, where it is one small one: a row less to write. Else they are in pgbatch.item.
-    item                jsonb
+    item                jsonb,
+    -- The trace that it was enqueued in, as the client has said by SET LOCAL pgbatch.traceparent (W3C Trace Context). What has not that
+    -- shape is none: an enqueue does not fail for it.
+    traceparent         text        DEFAULT pg_catalog.substring(pg_catalog.current_setting('pgbatch.traceparent', true),
+        '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}')
 );
 
 -- Few indexes, though most are empty most of the time: a transaction locks each, and beyond 16 locks it takes them where all

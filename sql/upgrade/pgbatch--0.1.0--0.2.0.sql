@@ -15,3 +15,6 @@ CREATE TABLE pgbatch.action (
 CREATE INDEX action_of_queue ON pgbatch.action (queue, id);
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.action', '');
 SELECT pg_catalog.pg_extension_config_dump('pgbatch.action_id_seq', '');
+ALTER TABLE pgbatch.batch ADD COLUMN traceparent text
+    DEFAULT pg_catalog.substring(pg_catalog.current_setting('pgbatch.traceparent', true),
+        '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}');

@@ -68,6 +68,8 @@ async fn it_is_installed_upgraded_and_uninstalled() -> Tested {
         ("delete", "jobs", true),
         ("watch", "pods", true),
         ("watch", "events", true),
+        ("create", "events", true),
+        ("patch", "events", false),
         ("list", "events", false),
         ("update", "jobs", false),
         ("delete", "pods", false),

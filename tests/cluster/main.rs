@@ -4,6 +4,7 @@ mod chart;
 mod disruptions;
 mod doctor;
 mod endings;
+mod events;
 mod health;
 mod install;
 mod keda;

@@ -6,6 +6,7 @@ mod restarts;
 mod rotation;
 mod schedules;
 mod sql_only;
+mod traces;
 mod upgrade;
 
 use std::time::Duration;

@@ -120,6 +120,7 @@ pub(crate) const CALLS: &[Call] = &[
     nothing("finish_runs", "dispatch", "SELECT pgbatch.finish_runs(1, '[]')", ""),
     nothing("kafka_items", "dispatch", "SELECT pgbatch.kafka_items(1, 'k-<queue>')", ""),
     nothing("kafka_triggers", "dispatch", "SELECT pgbatch.kafka_triggers(1)", ""),
+    nothing("next_attempts", "dispatch", "SELECT pgbatch.next_attempts('{}')", ""),
     nothing("note_kafka", "dispatch", "SELECT pgbatch.note_kafka(1, 'k-<queue>', NULL)", ""),
     nothing("note_runs", "dispatch", "SELECT pgbatch.note_runs(1, '[]')", ""),
     nothing("note_template", "dispatch", "SELECT pgbatch.note_template(1, '<queue>', '{}', NULL)", ""),
@@ -128,6 +129,7 @@ pub(crate) const CALLS: &[Call] = &[
     nothing("prune", "dispatch", "SELECT pgbatch.prune(1)", ""),
     nothing("ready_runs", "dispatch", "SELECT pgbatch.ready_runs(1, '[]')", ""),
     nothing("run_specs", "dispatch", "SELECT pgbatch.run_specs('{}')", ""),
+    nothing("run_traces", "dispatch", "SELECT pgbatch.run_traces('{}')", ""),
     nothing("start_runs", "dispatch", "SELECT pgbatch.start_runs(1, '[]')", ""),
     // With as many arguments as it has.
     nothing("take_lag", "dispatch", "DO $$ BEGIN EXECUTE (SELECT 'SELECT pgbatch.take_lag(' || array_to_string(

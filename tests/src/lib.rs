@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 pub mod claps;
 pub mod cluster;
+pub mod collector;
 mod command;
 pub mod dispatcher;
 pub mod http;

@@ -1,4 +1,4 @@
-//! The `PGBATCH_*` variables of a run, and Kubernetes' `$(NAME)` expansion of values.
+//! The `PGBATCH_*` variables of a run, and `TRACEPARENT`, and Kubernetes' `$(NAME)` expansion of values.
 
 use std::collections::BTreeMap;
 
@@ -31,6 +31,10 @@ pub fn variables(spec: &RunSpec) -> Vec<(String, String)> {
             variables.push(named("ITEM", item.json().to_owned()));
             variables.extend(arguments(item));
         }
+    }
+    if let Some(traceparent) = &spec.traceparent {
+        // As OpenTelemetry's SDKs and the programs of others look for it.
+        variables.push(("TRACEPARENT".to_owned(), traceparent.clone()));
     }
     variables
 }
@@ -115,6 +119,7 @@ pub(crate) mod tests {
             pending_pod_conditions: None,
             items_per_run: 1,
             waited_ms: None,
+            traceparent: None,
         }
     }
 
@@ -138,6 +143,13 @@ pub(crate) mod tests {
         let got = variables(&spec());
         let got: Vec<(&str, &str)> = got.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn its_program_goes_on_in_its_trace() {
+        let traced = RunSpec { traceparent: Some("00-1-2-01".into()), ..spec() };
+        assert_eq!(variables(&traced).pop(), Some(("TRACEPARENT".into(), "00-1-2-01".into())));
+        assert!(!names(&spec()).contains(&"TRACEPARENT".to_owned()));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod job_manifest;
 pub mod kafka_lag;
 pub mod kafka_options;
 pub mod name;
+pub mod notice;
 pub mod pace;
 pub mod plan;
 pub mod retry;

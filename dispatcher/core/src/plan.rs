@@ -11,6 +11,7 @@ mod permits;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::notice::StopReason;
 use crate::snapshot::{BatchId, Ending, JobPhase, RunId, Snapshot, Waiting};
 use crate::state::RunState;
 
@@ -41,7 +42,7 @@ pub struct Plan {
     /// Runs that count as pending no longer, or again, by the conditions of their pods: record it.
     pub ready: Vec<Ready>,
     /// Jobs to stop: cancelled, over their time, or disrupted too often.
-    pub stops: Vec<RunId>,
+    pub stops: Vec<Stop>,
     /// Jobs that go on though PostgreSQL holds no live run for them: ask it again, and stop those that are over.
     pub strays: Vec<RunId>,
     /// Claimed runs without a Job: create it (again; the name makes it idempotent).
@@ -97,6 +98,15 @@ pub struct Ready {
     pub run: RunId,
     /// False: it counts as pending.
     pub is_ready: bool,
+}
+
+/// A Job to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stop {
+    /// The run.
+    pub run: RunId,
+    /// Why.
+    pub why: StopReason,
 }
 
 /// The end of a run, to be recorded.

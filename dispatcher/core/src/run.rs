@@ -44,6 +44,9 @@ pub struct RunSpec {
     /// their first run.
     #[serde(default)]
     pub waited_ms: Option<i64>,
+    /// The trace that its programs go on in (W3C Trace Context): from `pgbatch.run_traces()`, where traces are wanted.
+    #[serde(skip)]
+    pub traceparent: Option<String>,
 }
 
 // The token must not reach a log.

@@ -35,6 +35,7 @@ use crate::reconcile::dispatch;
 use crate::run_sql::run_sql;
 use crate::shutdown::Shutdown;
 use crate::telemetry;
+use crate::trace;
 use crate::web::dashboard::Dashboard;
 use crate::web::{self, Health};
 
@@ -219,7 +220,15 @@ async fn run_dispatch(args: DispatchArgs) -> ExitCode {
         error!(%address, %error, hint = "give another address with --listen (PGBATCH_LISTEN)", "cannot listen");
         return ExitCode::FAILURE;
     }
-    match Box::pin(dispatch(&config, shutdown, &health)).await {
+    if let Some(endpoint) = &config.otlp_endpoint
+        && let Err(error) = trace::begin(endpoint)
+    {
+        error!(%error, hint = "give another URL with --otlp-endpoint (PGBATCH_OTLP_ENDPOINT)", "cannot send traces");
+        return ExitCode::FAILURE;
+    }
+    let ended = Box::pin(dispatch(&config, shutdown, &health)).await;
+    trace::flush().await;
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

@@ -11,6 +11,7 @@ mod signal;
 
 use std::collections::BTreeSet;
 
+use pgbatch_core::notice::Notice;
 use pgbatch_core::run::RunSpec;
 use pgbatch_core::snapshot::{ExecutorView, RunId};
 
@@ -51,6 +52,14 @@ pub trait Executor: Send + Sync {
 
     /// Stops a run, politely first. Returns at once; the run has ended when its view says so.
     fn stop(&self, run: RunId);
+
+    /// Whether anybody is told anything by [`Executor::tell`]: what nobody reads need not be asked for.
+    fn has_audience(&self) -> bool {
+        false
+    }
+
+    /// Tells those who look at the run's Job. Best effort; returns at once.
+    fn tell(&self, _run: RunId, _notice: &Notice) {}
 
     /// The run's outcome is recorded: what is left of it in memory only is dropped.
     fn forget(&self, run: RunId);
@@ -135,6 +144,20 @@ impl Executor for AnyExecutor {
         match self {
             Self::Kubernetes(executor) => executor.stop(run),
             Self::Process(executor) => executor.stop(run),
+        }
+    }
+
+    fn has_audience(&self) -> bool {
+        match self {
+            Self::Kubernetes(executor) => executor.has_audience(),
+            Self::Process(_) => false,
+        }
+    }
+
+    fn tell(&self, run: RunId, notice: &Notice) {
+        match self {
+            Self::Kubernetes(executor) => executor.tell(run, notice),
+            Self::Process(_) => {}
         }
     }
 

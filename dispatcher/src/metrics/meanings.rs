@@ -79,6 +79,12 @@ impl Metrics {
             "So many requests may be under way at once; shrinks when the API server turns them away or grows slow",
             &self.kubernetes_requests_max,
         );
+        c.add(
+            "pgbatch_kubernetes_events",
+            "outcome",
+            "Events for the Jobs of runs; outcome is as above, or dropped, as too many waited",
+            &self.kubernetes_events,
+        );
         c.add("pgbatch_sql_calls", "function", "Calls of PostgreSQL that were answered", &self.sql_calls);
         c.add(
             "pgbatch_sql_call_failures",

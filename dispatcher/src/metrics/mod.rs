@@ -64,6 +64,7 @@ pub(crate) struct Metrics {
     queue_held: Current<2>,
     kubernetes_requests: Counters<2>,
     kubernetes_requests_max: Gauge,
+    kubernetes_events: Counters<1>,
     sql_calls: Counters<1>,
     sql_call_failures: Counters<1>,
     trigger_error: Current<2>,
@@ -115,6 +116,7 @@ impl Metrics {
             queue_held: Current::default(),
             kubernetes_requests: Family::default(),
             kubernetes_requests_max: Gauge::default(),
+            kubernetes_events: Family::default(),
             sql_calls: Family::default(),
             sql_call_failures: Family::default(),
             trigger_error: Current::default(),
@@ -223,6 +225,11 @@ impl Metrics {
     /// How many requests may be under way at once.
     pub(crate) fn kubernetes_requests_max(&self, at_once: usize) {
         self.kubernetes_requests_max.set(count(at_once));
+    }
+
+    /// An Event was written, or was not.
+    pub(crate) fn kubernetes_event(&self, outcome: &'static str) {
+        self.kubernetes_events.get_or_create(&[("outcome", outcome.to_owned())]).inc();
     }
 
     /// PostgreSQL was called.

@@ -7,6 +7,7 @@ use pgbatch_core::snapshot::{ExecutorView, JobPhase, RunId};
 use tokio::time::Instant;
 
 use super::Metrics;
+use crate::trace::traces;
 
 /// The runs that have been claimed and do not run yet.
 #[derive(Debug, Default)]
@@ -19,13 +20,16 @@ struct Step {
     queue: String,
     claimed: Instant,
     created: Option<Instant>,
+    /// Somebody wants to know when its Job was there.
+    is_traced: bool,
 }
 
 impl Progress {
     /// A run was claimed, and its Job is about to be created.
     pub(crate) fn claim(&mut self, spec: &RunSpec, metrics: &Metrics) {
         metrics.run_claimed(spec);
-        let step = Step { queue: spec.queue.clone(), claimed: Instant::now(), created: None };
+        let is_traced = spec.traceparent.is_some();
+        let step = Step { queue: spec.queue.clone(), claimed: Instant::now(), created: None, is_traced };
         self.runs.insert(spec.run, step);
     }
 
@@ -44,6 +48,9 @@ impl Progress {
             };
             let created = *step.created.get_or_insert_with(|| {
                 metrics.run_created(now - step.claimed);
+                if let Some(traces) = traces().filter(|_| step.is_traced) {
+                    traces.created(*run);
+                }
                 now
             });
             if is_running {

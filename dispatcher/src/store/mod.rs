@@ -12,10 +12,14 @@ mod settings;
 pub(crate) mod silence;
 mod tls;
 
+use std::future::ready;
+
+use pgbatch_core::notice::NextAttempt;
 use pgbatch_core::plan::{Claim, Note, Permit, Ready, Started};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{RunId, StoreView};
 
+use crate::trace::RunTrace;
 use crate::web::Health;
 
 pub(crate) use connect::with_causes;
@@ -26,10 +30,12 @@ pub use kafka::{
 pub use scaled_job::{Applied, AppliedNote, ScaledJobStore};
 pub(crate) use session::CONTRACT_VERSION;
 pub use session::{ClosedBatch, PostgresSession, StoreError};
+pub use tls::TlsError;
+pub(crate) use tls::trusting_the_system;
 
 /// All routines of the schema `pgbatch` that a dispatcher calls: what `pgbatch.grant_dispatcher()` grants. A test of the SQL
 /// compares the two.
-pub(crate) const FUNCTIONS: [&str; 22] = [
+pub(crate) const FUNCTIONS: [&str; 24] = [
     "await_lead",
     "claim",
     "claim_next",
@@ -38,6 +44,7 @@ pub(crate) const FUNCTIONS: [&str; 22] = [
     "finish_runs",
     "kafka_items",
     "kafka_triggers",
+    "next_attempts",
     "note_kafka",
     "note_runs",
     "note_template",
@@ -46,6 +53,7 @@ pub(crate) const FUNCTIONS: [&str; 22] = [
     "prune",
     "ready_runs",
     "run_specs",
+    "run_traces",
     "start_runs",
     "take_lag",
     "take_records",
@@ -142,6 +150,26 @@ pub trait Store: Send + Sync {
         &self,
         outcomes: &[Outcome],
     ) -> impl Future<Output = Result<Vec<ClosedBatch>, StoreError>> + Send;
+
+    /// What comes after those of these runs that have ended and did not succeed; nothing where PostgreSQL has an extension that
+    /// is too old to tell.
+    ///
+    /// # Errors
+    /// The session broke.
+    fn next_attempts(
+        &self,
+        _runs: &[RunId],
+    ) -> impl Future<Output = Result<Vec<NextAttempt>, StoreError>> + Send {
+        ready(Ok(Vec::new()))
+    }
+
+    /// Of these runs those whose batch was enqueued in a trace; none where PostgreSQL has an extension that is too old to know.
+    ///
+    /// # Errors
+    /// The session broke.
+    fn run_traces(&self, _runs: &[RunId]) -> impl Future<Output = Result<Vec<RunTrace>, StoreError>> + Send {
+        ready(Ok(Vec::new()))
+    }
 
     /// Deletes some of what is older than its queue's `retain`.
     ///

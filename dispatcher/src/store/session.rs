@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgbatch_core::notice::NextAttempt;
 use pgbatch_core::plan::{Claim, Note, Permit, Ready, Started};
 use pgbatch_core::run::{Outcome, RunSpec};
 use pgbatch_core::snapshot::{RunId, StoreView};
@@ -22,6 +23,7 @@ use super::doorbell::Doorbell;
 use super::settings::settle;
 use super::{Database, Session, Store};
 use crate::metrics::metrics;
+use crate::trace::{RunTrace, traces};
 use crate::web::Health;
 
 /// The version of the SQL contract that this dispatcher speaks: what `pgbatch.contract_version()` returns.
@@ -126,6 +128,10 @@ struct Calls {
     note_runs: Statement,
     ready_runs: Statement,
     finish_runs: Statement,
+    /// The version before has none.
+    next_attempts: Option<Statement>,
+    /// Nor has it this; and where nobody wants traces, nobody asks.
+    run_traces: Option<Statement>,
     prune: Statement,
 }
 
@@ -170,6 +176,14 @@ impl Database for DatabaseUrl {
             note_runs: prepare("SELECT pgbatch.note_runs($1, $2)").await?,
             ready_runs: prepare("SELECT pgbatch.ready_runs($1, $2)").await?,
             finish_runs: prepare("SELECT pgbatch.finish_runs($1, $2)").await?,
+            next_attempts: match has(&client, "pgbatch.next_attempts(bigint[])").await? {
+                true => Some(prepare("SELECT pgbatch.next_attempts($1)").await?),
+                false => None,
+            },
+            run_traces: match traces().is_some() && has(&client, "pgbatch.run_traces(bigint[])").await? {
+                true => Some(prepare("SELECT pgbatch.run_traces($1)").await?),
+                false => None,
+            },
             prune: prepare("SELECT pgbatch.prune($1)").await?,
         };
         Ok(PostgresSession {
@@ -246,6 +260,16 @@ impl Store for PostgresSession {
             .await
             .map_err(answered("over_runs"))?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    async fn next_attempts(&self, runs: &[RunId]) -> Result<Vec<NextAttempt>, StoreError> {
+        let Some(statement) = &self.calls.next_attempts else { return Ok(Vec::new()) };
+        self.rows("next_attempts", statement, &[&runs]).await
+    }
+
+    async fn run_traces(&self, runs: &[RunId]) -> Result<Vec<RunTrace>, StoreError> {
+        let Some(statement) = &self.calls.run_traces else { return Ok(Vec::new()) };
+        self.rows("run_traces", statement, &[&runs]).await
     }
 
     async fn prune(&self) -> Result<(), StoreError> {

@@ -1,11 +1,12 @@
-//! TLS to PostgreSQL: always verified.
+//! TLS to PostgreSQL, and to a collector of traces: always verified.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Why the TLS settings cannot be used.
@@ -67,10 +68,7 @@ impl TlsFiles {
 /// # Errors
 /// A file cannot be read, or holds no usable certificate or key.
 pub(super) fn connector(files: &TlsFiles) -> Result<MakeRustlsConnect, TlsError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots(files.roots.as_deref())?);
+    let config = trusting(files.roots.as_deref())?;
     let config = match (&files.certificate, &files.key) {
         (None, None) => config.with_no_client_auth(),
         (Some(certificate), Some(path)) => {
@@ -81,6 +79,20 @@ pub(super) fn connector(files: &TlsFiles) -> Result<MakeRustlsConnect, TlsError>
         (Some(_), None) | (None, Some(_)) => return Err(TlsError::HalfIdentity),
     };
     Ok(MakeRustlsConnect::new(config))
+}
+
+/// TLS with whoever the system's authorities know, as without `sslrootcert`.
+///
+/// # Errors
+/// The protocol cannot be set up.
+pub(crate) fn trusting_the_system() -> Result<ClientConfig, TlsError> {
+    Ok(trusting(None)?.with_no_client_auth())
+}
+
+fn trusting(file: Option<&Path>) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(roots(file)?))
 }
 
 fn roots(file: Option<&Path>) -> Result<RootCertStore, TlsError> {

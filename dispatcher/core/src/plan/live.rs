@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{DISRUPTIONS_MAX, End, Note, Plan, Ready, Reason, Started};
+use super::{DISRUPTIONS_MAX, End, Note, Plan, Ready, Reason, Started, Stop};
+use crate::notice::StopReason;
 use crate::retry::window_ms;
 use crate::snapshot::{Ending, JobPhase, JobView, LiveRun, Queue, RunId, Snapshot};
 use crate::state::RunState;
@@ -61,7 +62,9 @@ impl Seen<'_> {
         match &job.phase {
             // Its Job may or may not exist: only after the answer can it be stopped or started again.
             JobPhase::Creating => {}
-            JobPhase::Refused { .. } if self.live.cancel => plan.stops.push(self.live.run),
+            JobPhase::Refused { .. } if self.live.cancel => {
+                plan.stops.push(Stop { run: self.live.run, why: StopReason::Cancelled });
+            }
             JobPhase::Refused { again_at } if *again_at <= local_now => plan.starts.push(self.live.run),
             JobPhase::Refused { again_at } => {
                 plan.hold(&self.live.queue, Reason::Refused { run: self.live.run, until: *again_at });
@@ -102,10 +105,20 @@ impl Seen<'_> {
         if job.stopping {
             return;
         }
-        if self.live.cancel || self.is_over_time() || job.disruptions > DISRUPTIONS_MAX {
-            plan.stops.push(self.live.run);
+        if let Some(why) = self.stop_reason(job) {
+            plan.stops.push(Stop { run: self.live.run, why });
         } else if let Some(deadline) = self.deadline() {
             plan.wake_no_later_than(deadline);
+        }
+    }
+
+    fn stop_reason(&self, job: &JobView) -> Option<StopReason> {
+        if self.live.cancel {
+            Some(StopReason::Cancelled)
+        } else if self.is_over_time() {
+            Some(StopReason::RunTimeout)
+        } else {
+            (job.disruptions > DISRUPTIONS_MAX).then_some(StopReason::DisruptedTooOften)
         }
     }
 

@@ -12,7 +12,7 @@ use pgbatch_core::job_manifest::{ManifestContext, build};
 use pgbatch_core::run::RunSpec;
 
 use super::findings::Findings;
-use crate::executor::kubernetes::{KubernetesConfig, VERBS};
+use crate::executor::kubernetes::{DISPENSABLE_VERB, KubernetesConfig, VERBS};
 use crate::store::with_causes;
 use crate::trigger::scaled_job::{self, ScaledJobs};
 
@@ -31,6 +31,7 @@ pub(super) async fn examine(
             let words = format!("it may do all that a dispatcher does in namespace {namespace}");
             findings.fine("account", words);
         }
+        events(&client, namespace, findings).await;
     }
     if let Some(ScaledJobs { namespaces, .. }) = scaled_jobs {
         let own = std::slice::from_ref(&own);
@@ -116,6 +117,18 @@ async fn rights(
         }
     }
     is_whole
+}
+
+/// Whether it may tell people of a Job, which a dispatcher can do without.
+async fn events(client: &Client, namespace: &str, findings: &mut Findings) {
+    let (group, resource, verb) = DISPENSABLE_VERB;
+    if let Ok(false) = may(client, namespace, group, resource, verb).await {
+        findings.warn(
+            "account",
+            format!("it may not {verb} {resource} in namespace {namespace}"),
+            "all works without it, but kubectl describe job does not say what becomes of a run's items",
+        );
+    }
 }
 
 /// What `--scaled-jobs` needs in a namespace.

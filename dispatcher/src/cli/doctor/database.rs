@@ -255,6 +255,7 @@ async fn runs(session: &Session) -> Result<Vec<RunSpec>, Failure> {
             pending_pod_conditions: None,
             items_per_run: 1,
             waited_ms: None,
+            traceparent: None,
         })
         .collect())
 }

@@ -150,6 +150,11 @@ impl JobApi for ApiServer {
         Ok(parse::<ObjectList<Pod>>(&body)?.items)
     }
 
+    async fn create_event(&self, namespace: &str, event: &core::Event) -> kube::Result<()> {
+        let body = serde_json::to_vec(event).map_err(kube::Error::SerdeError)?;
+        self.send(of::<core::Event>(namespace).create(&PostParams::default(), body)).await.map(drop)
+    }
+
     fn openings(&self, namespace: &str, watched: Watched) -> watch::Receiver<u64> {
         self.openings.of_path(match watched {
             Watched::Jobs => path::<Job>(namespace),

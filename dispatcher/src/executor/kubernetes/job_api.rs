@@ -1,5 +1,7 @@
 //! What the executor needs of an API server, and nothing else.
 
+use std::future::ready;
+
 use futures_util::{Stream, stream};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{self as core, Pod};
@@ -47,6 +49,18 @@ pub trait JobApi: Send + Sync + 'static {
         namespace: &str,
         selector: &str,
     ) -> impl Future<Output = kube::Result<Vec<Pod>>> + Send;
+
+    /// Writes an Event. It is for people, and best effort: an API server that takes none will do.
+    ///
+    /// # Errors
+    /// As [`JobApi::create`].
+    fn create_event(
+        &self,
+        _namespace: &str,
+        _event: &core::Event,
+    ) -> impl Future<Output = kube::Result<()>> + Send {
+        ready(Ok(()))
+    }
 
     /// Lists and watches Jobs for ever: after an error it goes on, having waited.
     fn watch_jobs(

@@ -13,6 +13,7 @@ mod settle;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use pgbatch_core::notice::Notice;
 use pgbatch_core::snapshot::{ExecutorView, JobPhase, JobView, RunId, Waiting};
 
 use self::namespaces::Namespace;
@@ -33,6 +34,8 @@ pub(super) struct Mirror {
     changed: bool,
     /// Questions that only the API server can answer.
     questions: Vec<Question>,
+    /// What people are to be told of Jobs.
+    news: Vec<(Target, Notice)>,
 }
 
 /// Something to ask the API server, once.
@@ -119,6 +122,7 @@ impl Mirror {
             pods: BTreeMap::new(),
             changed: false,
             questions: Vec::new(),
+            news: Vec::new(),
         }
     }
 
@@ -130,6 +134,11 @@ impl Mirror {
     /// The questions that have come up since the last call.
     pub(super) fn take_questions(&mut self) -> Vec<Question> {
         std::mem::take(&mut self.questions)
+    }
+
+    /// What people are to be told of Jobs, since the last call.
+    pub(super) fn take_news(&mut self) -> Vec<(Target, Notice)> {
+        std::mem::take(&mut self.news)
     }
 
     /// The planner's view.

@@ -5,6 +5,7 @@
 //!                               │ answers                      │ events
 //!                               └────────> mirror.rs <─────────┘
 //!   view, changed <────────────────────────────┘
+//!   tell ─────────────────> events.rs  (what people are told of a Job)
 //! ```
 //! `job_api.rs` is the port; `api_server.rs` is a real API server behind it, the simulation of the tests another.
 //! Only the watches say that a Job exists or is gone; an answer to a request says only that it was heard. Idle, there
@@ -12,6 +13,7 @@
 
 mod api_server;
 mod client;
+mod events;
 mod facts;
 mod fate;
 mod gate;
@@ -29,6 +31,7 @@ use std::time::Duration;
 use kube::Config;
 use pgbatch_core::job_manifest::{ManifestContext, build};
 use pgbatch_core::name::job_name;
+use pgbatch_core::notice::Notice;
 use pgbatch_core::run::RunSpec;
 use pgbatch_core::snapshot::{ExecutorView, RunId};
 use tokio::sync::Notify;
@@ -36,6 +39,7 @@ use tokio::task::JoinSet;
 use tracing::{Instrument, info_span, warn};
 
 pub use self::api_server::ApiServer;
+use self::events::Events;
 use self::gate::Gate;
 pub use self::job_api::{JobApi, Watched};
 use self::mirror::{Mirror, Question, Target};
@@ -48,6 +52,9 @@ pub(crate) const VERBS: [(&str, &str, &[&str]); 3] = [
     ("", "pods", &["list", "watch"]),
     ("", "events", &["watch"]),
 ];
+
+/// As [`VERBS`], of what it can do without: nobody is told of a Job by Events then.
+pub(crate) const DISPENSABLE_VERB: (&str, &str, &str) = ("", "events", "create");
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Whoever answers for an API server that does not (a proxy, a load balancer) keeps the connection alive. An open watch
@@ -106,6 +113,7 @@ struct Inner<A> {
     mirror: Mutex<Mirror>,
     changed: Notify,
     gate: Gate,
+    events: Events,
     /// What is done later is a task of its own, and that needs the `Arc`.
     myself: Weak<Inner<A>>,
     tasks: Weak<Tasks>,
@@ -190,12 +198,15 @@ impl<A: JobApi> Kubernetes<A> {
 
     fn begin(api: Arc<A>, namespace: String, context: ManifestContext) -> Self {
         let tasks = Arc::new(Tasks::default());
+        let (events, waiting) = Events::new();
+        tasks.spawn(events::send(Arc::clone(&api), waiting));
         let inner = Arc::new_cyclic(|myself| Inner {
             api,
             installation: context.installation.clone(),
             mirror: Mutex::new(Mirror::new(&namespace)),
             changed: Notify::new(),
             gate: Gate::new(),
+            events,
             myself: myself.clone(),
             tasks: Arc::downgrade(&tasks),
         });
@@ -281,6 +292,16 @@ impl<A: JobApi> Executor for Kubernetes<A> {
         self.delete(target);
     }
 
+    fn has_audience(&self) -> bool {
+        true
+    }
+
+    fn tell(&self, run: RunId, notice: &Notice) {
+        if let Some(job) = self.inner.mirror().target(run) {
+            self.inner.events.tell(job, notice);
+        }
+    }
+
     fn forget(&self, run: RunId) {
         self.inner.mirror().forget(run);
     }
@@ -307,13 +328,16 @@ impl<A: JobApi> Inner<A> {
 
     /// Changes the mirror, and does what follows from it.
     fn update(&self, change: impl FnOnce(&mut Mirror)) {
-        let (changed, questions): (bool, Vec<Question>) = {
+        let (changed, questions, news): (bool, Vec<Question>, Vec<_>) = {
             let mut mirror = self.mirror();
             change(&mut mirror);
-            (mirror.take_changed(), mirror.take_questions())
+            (mirror.take_changed(), mirror.take_questions(), mirror.take_news())
         };
         if changed {
             self.changed.notify_one();
+        }
+        for (job, notice) in news {
+            self.events.tell(job, &notice);
         }
         for question in questions {
             if let (Some(inner), Some(tasks)) = (self.myself.upgrade(), self.tasks.upgrade()) {

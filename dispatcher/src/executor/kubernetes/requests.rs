@@ -23,16 +23,24 @@ const REQUEST_MAX: Duration = Duration::from_secs(30);
 const QUESTION_TRIES_MAX: u32 = 5;
 
 /// A request without an answer in time is one that the network lost.
-async fn limited<T>(verb: &'static str, request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
-    let answer = match tokio::time::timeout(REQUEST_MAX, request).await {
+pub(super) async fn limited<T>(
+    limit: Duration,
+    request: impl Future<Output = kube::Result<T>>,
+) -> kube::Result<T> {
+    match tokio::time::timeout(limit, request).await {
         Ok(answer) => answer,
         Err(over) => Err(kube::Error::Service(over.into())),
-    };
+    }
+}
+
+async fn counted<T>(verb: &'static str, request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    let answer = limited(REQUEST_MAX, request).await;
     metrics().kubernetes_request(verb, outcome(&answer));
     answer
 }
 
-fn outcome<T>(answer: &kube::Result<T>) -> &'static str {
+/// One word for what came of a request.
+pub(super) fn outcome<T>(answer: &kube::Result<T>) -> &'static str {
     match answer {
         Ok(_) => "ok",
         Err(kube::Error::Api(status)) if status.code == 429 => "throttled",
@@ -55,7 +63,7 @@ impl<A: JobApi> Inner<A> {
             if is_late {
                 return Err(kube::Error::Service("it waited too long for its turn".into()));
             }
-            limited("create", self.api.create(&target.namespace, &job)).await
+            counted("create", self.api.create(&target.namespace, &job)).await
         };
         match self.gate.pass(request).await {
             Ok(()) => self.update(|mirror| mirror.created(run)),
@@ -91,7 +99,7 @@ impl<A: JobApi> Inner<A> {
     async fn resolve_taken(&self, target: &Target) {
         let run = target.run;
         let as_of = self.mirror().lists_ended(&target.namespace);
-        match limited("get", self.api.get(&target.namespace, &target.name)).await {
+        match counted("get", self.api.get(&target.namespace, &target.name)).await {
             Ok(Some(job)) if token(&job) == target.token => {
                 debug!("the Job was there already");
                 self.update(|mirror| {
@@ -134,18 +142,18 @@ impl<A: JobApi> Inner<A> {
         if target.uid.is_none() {
             // A Job that was never seen: it may not exist, and it may be somebody else's.
             let as_of = self.mirror().lists_ended(&target.namespace);
-            let job = limited("get", self.api.get(&target.namespace, &target.name))
+            let job = counted("get", self.api.get(&target.namespace, &target.name))
                 .await?
                 .filter(|job| token(job) == target.token);
             target.uid = job.as_ref().and_then(|job| job.metadata.uid.clone());
             self.update(|mirror| mirror.read(target.run, job.as_ref().and_then(JobFacts::of), as_of));
         }
         let Some(uid) = target.uid.clone() else { return Ok(()) };
-        match limited("delete", self.api.delete(&target.namespace, &target.name, &uid)).await {
+        match counted("delete", self.api.delete(&target.namespace, &target.name, &uid)).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             // This Job is gone and another one has its name; or something else is in the way, and it goes on.
             Err(kube::Error::Api(status)) if status.is_conflict() => {
-                let job = limited("get", self.api.get(&target.namespace, &target.name)).await?;
+                let job = counted("get", self.api.get(&target.namespace, &target.name)).await?;
                 match job.and_then(|job| job.metadata.uid) == Some(uid) {
                     true => Err(kube::Error::Api(status)),
                     false => Ok(()),
@@ -173,13 +181,13 @@ impl<A: JobApi> Inner<A> {
         match question {
             Question::Pods(_) => {
                 let ours = format!("{},{RUN}={run}", selector(&self.installation));
-                let pods = limited("list", self.api.list_pods(&namespace, &ours)).await?;
+                let pods = counted("list", self.api.list_pods(&namespace, &ours)).await?;
                 let facts = pods.iter().filter_map(PodFacts::of).collect();
                 self.update(|mirror| mirror.answer_pods(run, facts));
             }
             Question::Exists(_) => {
                 let as_of = self.mirror().lists_ended(&namespace);
-                let job = limited("get", self.api.get(&namespace, &name)).await?;
+                let job = counted("get", self.api.get(&namespace, &name)).await?;
                 self.update(|mirror| mirror.read(run, job.as_ref().and_then(JobFacts::of), as_of));
             }
         }

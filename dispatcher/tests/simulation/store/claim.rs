@@ -157,6 +157,7 @@ impl Tables {
             pending_pod_conditions: None,
             items_per_run: queue.items_per_run,
             waited_ms: None,
+            traceparent: None,
         })
     }
 

@@ -1,6 +1,11 @@
 //! Live runs, beside what is seen of their Jobs.
 
 use super::*;
+use crate::notice::StopReason;
+
+fn stop(run: RunId, why: StopReason) -> Stop {
+    Stop { run, why }
+}
 
 #[test]
 fn a_claimed_run_without_a_job_is_created_again() {
@@ -46,7 +51,7 @@ fn that_a_run_started_is_recorded_before_it_is_stopped_for_its_time() {
     let seen = plan(&world(queue.clone(), vec![live(7, RunState::Starting)], vec![job.clone()]));
     assert_eq!((seen.running.len(), seen.stops), (1, vec![]));
     let recorded = LiveRun { started_at: job.started_at, ..live(7, RunState::Running) };
-    assert_eq!(plan(&world(queue, vec![recorded], vec![job])).stops, [7]);
+    assert_eq!(plan(&world(queue, vec![recorded], vec![job])).stops, [stop(7, StopReason::RunTimeout)]);
 }
 
 #[test]
@@ -110,7 +115,10 @@ fn a_run_over_its_time_is_stopped_once_and_one_inside_arms_the_timer() {
     let going = plan(&world(q(), vec![run.clone()], vec![job(7, JobPhase::Running)]));
     assert_eq!((going.stops.len(), going.wake_at), (0, Some(after_s(60))));
     run.started_at = Some(after_s(-60));
-    assert_eq!(plan(&world(q(), vec![run.clone()], vec![job(7, JobPhase::Running)])).stops, [7]);
+    assert_eq!(
+        plan(&world(q(), vec![run.clone()], vec![job(7, JobPhase::Running)])).stops,
+        [stop(7, StopReason::RunTimeout)]
+    );
     let stopping = JobView { stopping: true, ..job(7, JobPhase::Running) };
     assert!(plan(&world(q(), vec![run], vec![stopping])).is_empty());
 }
@@ -128,7 +136,7 @@ fn a_cancelled_batch_stops_its_jobs_and_ends_those_that_never_had_one() {
     let mut run = live(7, RunState::Starting);
     run.cancel = true;
     let going = plan(&world(queue(), vec![run.clone()], vec![job(7, JobPhase::Pending)]));
-    assert_eq!(going.stops, [7]);
+    assert_eq!(going.stops, [stop(7, StopReason::Cancelled)]);
     assert_eq!(end_states(&plan(&world(queue(), vec![run], vec![]))), [(7, RunState::Cancelled)]);
 }
 
@@ -176,7 +184,10 @@ fn a_job_without_a_live_run_is_asked_about_unless_it_ended_or_stops() {
 fn a_disruption_burns_no_attempt_and_too_many_stop_the_run() {
     let often = JobView { disruptions: DISRUPTIONS_MAX + 1, ..job(1, JobPhase::Running) };
     let running = live(1, RunState::Running);
-    assert_eq!(plan(&world(queue(), vec![running.clone()], vec![often.clone()])).stops, [1]);
+    assert_eq!(
+        plan(&world(queue(), vec![running.clone()], vec![often.clone()])).stops,
+        [stop(1, StopReason::DisruptedTooOften)]
+    );
     let gone = JobView { phase: JobPhase::Gone, stopping: true, ..often };
     let [end] = &plan(&world(queue(), vec![running.clone()], vec![gone])).ends[..] else {
         unreachable!("one end")

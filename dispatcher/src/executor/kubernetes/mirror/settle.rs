@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use pgbatch_core::notice::Notice;
 use pgbatch_core::snapshot::{JobPhase, JobView, RunId, Waiting};
 use tracing::warn;
 
@@ -23,22 +24,34 @@ impl Mirror {
             self.questions.push(Question::Pods(run));
         }
         let after = entry.view(run);
+        let has_ended = matches!(entry.phase, JobPhase::Ended(_));
+        let mut news = None;
         if after != before {
-            tell_waiting(&before, &after);
+            news = new_reason(&before, &after).filter(|_| !entry.is_told_by_others()).cloned();
             self.changed = true;
         }
-        if matches!(entry.phase, JobPhase::Ended(_)) {
+        if has_ended {
             self.pods.remove(&run);
+        }
+        if let Some(waiting) = news
+            // Nobody looks at a Job that is not there.
+            && let Some(job) = self.target(run).filter(|job| job.uid.is_some())
+        {
+            self.news.push((job, Notice::Waits(waiting)));
         }
     }
 }
 
-/// Says why a run does not start, once for each reason: an image that does not exist can be waited for in vain.
-fn tell_waiting(before: &JobView, after: &JobView) {
-    let Some(Waiting { reason, message }) = &after.waiting else { return };
-    if before.waiting.as_ref().is_none_or(|known| known.reason != *reason) {
-        warn!(queue = after.queue, run = after.run, reason, message, "the run does not start");
+/// Says why a run does not start, once for each reason, which is returned: an image that does not exist can be waited for in
+/// vain.
+fn new_reason<'a>(before: &JobView, after: &'a JobView) -> Option<&'a Waiting> {
+    let waiting = after.waiting.as_ref()?;
+    let Waiting { reason, message } = waiting;
+    if before.waiting.as_ref().is_some_and(|known| known.reason == *reason) {
+        return None;
     }
+    warn!(queue = after.queue, run = after.run, reason, message, "the run does not start");
+    Some(waiting)
 }
 
 /// Whether the pods say enough.
@@ -49,6 +62,11 @@ enum Pods {
 }
 
 impl Entry {
+    /// Why it does not start is an Event of its Job already, the Job controller's.
+    fn is_told_by_others(&self) -> bool {
+        self.waiting.is_some() && self.waiting.as_ref() == self.blocked.as_ref().map(|blocked| &blocked.why)
+    }
+
     /// What a refused create said holds until the Job is there; then its pods say it, or the lack of them.
     fn settle_waiting(&mut self, pods: Option<&BTreeMap<String, PodFacts>>) {
         let mut pods = pods.into_iter().flat_map(BTreeMap::values);

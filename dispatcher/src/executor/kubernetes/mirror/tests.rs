@@ -335,6 +335,38 @@ fn why_a_run_does_not_start_is_known_for_as_long_as_it_does_not() {
     assert_eq!(reason(&mirror), None);
 }
 
+/// The reasons that people are told.
+fn told(mirror: &mut Mirror) -> Vec<String> {
+    let reasons = mirror.take_news().into_iter().map(|(job, notice)| match notice {
+        Notice::Waits(waiting) => format!("{} {}", job.uid.unwrap_or_default(), waiting.reason),
+        other => panic!("{other:?}"),
+    });
+    reasons.collect()
+}
+
+#[test]
+fn people_are_told_once_for_each_reason_that_nobody_else_tells_on_the_job() {
+    let mut mirror = synced();
+    mirror.begin(&target("t"), "q");
+    mirror.refuse(RUN, waits("QuotaExceeded"), |_| at(1));
+    assert!(told(&mut mirror).is_empty(), "there is no Job to look at");
+    mirror.begin(&target("t"), "q");
+    create(&mut mirror);
+    mirror.apply_job(job(None));
+    mirror.block_job(blocked("u1"));
+    assert_eq!(reason(&mirror).as_deref(), Some("FailedCreate"));
+    assert!(told(&mut mirror).is_empty(), "the Job controller has said it");
+    mirror.apply_pod(pod_that_waits(waits("Unschedulable")));
+    assert_eq!(told(&mut mirror), ["u1 Unschedulable"]);
+    let other_words = Waiting { message: "2 of 3 nodes".into(), ..waits("Unschedulable") };
+    mirror.apply_pod(pod_that_waits(other_words));
+    assert!(told(&mut mirror).is_empty(), "the reason is the same");
+    mirror.apply_pod(pod_that_waits(waits(IMAGE_PULL)));
+    assert_eq!(told(&mut mirror), [format!("u1 {IMAGE_PULL}")]);
+    mirror.apply_pod(pod(Some(None)));
+    assert!(told(&mut mirror).is_empty());
+}
+
 #[test]
 fn disrupted_pods_are_counted_and_an_end_by_disruption_alone_is_told() {
     let mut mirror = with_job();
