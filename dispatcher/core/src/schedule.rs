@@ -53,8 +53,6 @@ impl Schedule {
     pub fn parse(cron: &str, timezone: &str) -> Result<Self, Problem> {
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
         let parsed = parser.parse(cron).map_err(|error| Problem::Cron(in_words(&error)))?;
-        let zone =
-            TimeZoneDatabase::bundled().get(timezone).map_err(|_| Problem::TimeZone(timezone.to_owned()))?;
         let pattern = &parsed.pattern;
         // As in ", 2 * * *": the library would look for it until the year 5000, for seconds.
         let fields = [
@@ -68,6 +66,8 @@ impl Schedule {
         if fields.iter().any(|field| field.values().is_empty() && !field.has_modifiers()) {
             return Err(Problem::Cron("a field names nothing".to_owned()));
         }
+        let zone =
+            TimeZoneDatabase::bundled().get(timezone).map_err(|_| Problem::TimeZone(timezone.to_owned()))?;
         let starred = |field: &CronComponent| field.from_wildcard;
         let is_fixed = !(starred(&pattern.seconds) || starred(&pattern.minutes) || starred(&pattern.hours));
         Ok(Self { cron: parsed, zone, is_fixed })
