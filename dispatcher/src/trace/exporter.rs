@@ -119,3 +119,44 @@ fn tell(error: Option<&OTelSdkError>, in_vain: &mut bool) {
     }
     *in_vain = error.is_some();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use serde_json::json;
+
+    use super::super::RunTrace;
+    use super::*;
+
+    fn spans() -> Vec<SpanData> {
+        let run: RunTrace = serde_json::from_value(json!({
+            "installation": "an-id", "run": 1, "queue": "q", "batch": 1, "namespace": null, "attempt": 1,
+            "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "claimable_at": null,
+            "claimed_at": "2026-01-01T00:00:00Z", "started_at": null, "finished_at": "2026-01-01T00:00:01Z",
+            "state": "lost", "reason": null}))
+        .unwrap();
+        run.spans(None, "shop")
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_does_not_answer_holds_nobody_up() {
+        // Connections are made, and nobody reads them.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let exporter = Exporter::begin(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
+        let began = Instant::now();
+        for _ in 0..2 * WAITING_MAX {
+            exporter.export(spans());
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert_eq!(exporter.0.capacity(), 0, "what is more is dropped");
+        exporter.flush().await;
+        assert!(began.elapsed() < Duration::from_secs(10), "the end waits a moment only");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_url_is_said_at_once() {
+        let error = Exporter::begin("not a url").err().unwrap().to_string();
+        assert!(error.starts_with("cannot send traces: "), "{error}");
+    }
+}
