@@ -172,7 +172,7 @@ async fn migrate_installs_the_sql_alone_where_that_is_asked_for() -> Tested {
 async fn the_sql_alone_is_updated_by_the_program() -> Tested {
     let database = Server::shared()?.empty_database().await?;
     database.install_sql_only().await?;
-    // As one of the version before is: there was none, so the same is taken to be it.
+    // As one of the version before would be: there was none, so what the step from there brings is taken away.
     let owner = database.connect().await?;
     let version = "SELECT pgbatch.version()";
     owner
@@ -180,7 +180,8 @@ async fn the_sql_alone_is_updated_by_the_program() -> Tested {
             "SELECT pgbatch.create_queue('q', sql => 'SELECT 1'), pgbatch.enqueue('q');
              CREATE OR REPLACE FUNCTION pgbatch.version() RETURNS text LANGUAGE sql STABLE AS $$ SELECT '0.1.0' $$;
              DROP VIEW pgbatch.queues; DROP TRIGGER uncheck_template ON pgbatch.queue;
-             ALTER TABLE pgbatch.queue DROP COLUMN template_checked, DROP COLUMN template_error",
+             ALTER TABLE pgbatch.queue DROP COLUMN template_checked, DROP COLUMN template_error;
+             DROP TABLE pgbatch.action CASCADE; ALTER TABLE pgbatch.batch DROP COLUMN traceparent",
         )
         .await?;
     let said = migrate(&database, OWNER, &[])?;
