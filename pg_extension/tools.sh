@@ -14,16 +14,5 @@ compgen -G '/usr/lib/*/libclang-*.so*' >/dev/null || compgen -G '/usr/lib/llvm-*
     missing+=(libclang-dev)
 [ ${#missing[@]} -gt 0 ] || exit 0
 
-line="apt-get install -y --no-install-recommends ${missing[*]}"
-if [ "$(id -u)" != 0 ]; then
-    echo "missing: ${missing[*]}; run: sudo $line" >&2
-    exit 1
-fi
-echo "tools: installing ${missing[*]}"
-log=$(mktemp)
 # The server of the package is not wanted, only its programs.
-if ! { apt-get update && DEBIAN_FRONTEND=noninteractive $line; } >"$log" 2>&1; then
-    cat "$log" >&2
-    exit 1
-fi
-rm -f "$log"
+"$(dirname "${BASH_SOURCE[0]}")/../.ci/apt-install" tools "${missing[@]}"

@@ -6,18 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 axe=4.14.1
 if ! { command -v chromium && command -v chromedriver; } >/dev/null; then
-    line="apt-get install -y --no-install-recommends chromium chromium-driver fonts-dejavu-core"
-    if [ "$(id -u)" != 0 ]; then
-        echo "missing: chromium or chromedriver; run: sudo $line" >&2
-        exit 1
-    fi
-    echo "dashboard tests: installing chromium and its driver"
-    log=$(mktemp)
-    trap 'rm -f "$log"' EXIT
-    if ! { apt-get update && DEBIAN_FRONTEND=noninteractive $line; } >"$log" 2>&1; then
-        cat "$log" >&2
-        exit 1
-    fi
+    .ci/apt-install "dashboard tests" chromium chromium-driver fonts-dejavu-core
 fi
 if [ ! -e target/axe/$axe/package/axe.min.js ]; then
     echo "dashboard tests: axe-core $axe"

@@ -9,19 +9,7 @@ missing=()
 for need in java:openjdk-17-jre-headless mvn:maven openssl:openssl flock:util-linux; do
     command -v "${need%%:*}" >/dev/null || missing+=("${need#*:}")
 done
-if [ ${#missing[@]} -gt 0 ]; then
-    [ "$(id -u)" = 0 ] || die "missing; run: sudo apt-get install -y --no-install-recommends ${missing[*]}"
-    echo "kafka: installing ${missing[*]}"
-    log=$(mktemp)
-    trap 'rm -f "$log"' EXIT
-    # Another apt-get may be running: wait for it.
-    apt="apt-get -qq -o DPkg::Lock::Timeout=300"
-    export DEBIAN_FRONTEND=noninteractive
-    if ! { $apt update && $apt install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
-        tail -n 25 "$log" >&2
-        exit 1
-    fi
-fi
+[ ${#missing[@]} = 0 ] || "$REPO/.ci/apt-install" kafka "${missing[@]}"
 
 [ ! -d "$LIBS" ] || exit 0
 mkdir -p "$REPO/target/kafka"
