@@ -10,7 +10,7 @@ const LISTED: usize = 5;
 #[pg_extern(sql = false)]
 fn check_job_template(job_template: pgrx::JsonB) {
     let Err(problems) = check(&job_template.0) else { return };
-    let message = problems.first().map_or_else(String::new, |p| format!("job_template is invalid at {p}"));
+    let message = problems.first().map_or_else(String::new, Problem::told);
     let mut report =
         ErrorReport::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, "check_job_template")
             .set_hint(

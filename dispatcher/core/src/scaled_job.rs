@@ -46,6 +46,12 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// What people are told, be it by PostgreSQL or by `pgbatch import`.
+    #[must_use]
+    pub fn told(&self) -> String {
+        format!("manifest is invalid at {self}")
+    }
+
     fn new(path: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { path: path.into(), message: message.into(), hint: hint.into() }
     }

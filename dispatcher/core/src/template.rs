@@ -23,6 +23,14 @@ pub struct Problem {
     pub message: String,
 }
 
+impl Problem {
+    /// What people are told, be it by PostgreSQL or by a dispatcher.
+    #[must_use]
+    pub fn told(&self) -> String {
+        format!("job_template is invalid at {self}")
+    }
+}
+
 /// Checks a template.
 ///
 /// # Errors

@@ -4,8 +4,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use pgbatch_core::scaled_job::import as import_manifest;
 use pgbatch_core::scaled_job::manifest::{BYTES_MAX, read_all};
-use pgbatch_core::scaled_job::{Problem, import as import_manifest};
 use serde_json::{Value, json};
 
 use super::failure::{Failure, Fate};
@@ -93,10 +93,9 @@ impl Document {
 
 /// As `pgbatch.import_scaled_job()`, but that the manifest is read here: a server without the library cannot. Returns its rows.
 async fn make(session: &Session, manifest: &Value) -> Result<Vec<Value>, Failure> {
-    let plan = import_manifest(manifest).map_err(|Problem { path, message, hint }| {
-        Failure::new(format!("manifest is invalid at {path}: {message}")).hint(hint)
-    })?;
-    let plan = plan.to_json();
+    let plan = import_manifest(manifest)
+        .map_err(|problem| Failure::new(problem.told()).hint(problem.hint))?
+        .to_json();
     session.call("SELECT pgbatch.take_import_steps($1)", &[&plan["steps"]]).await?;
     let rows = ["steps", "notes"].map(|part| plan[part].as_array().cloned().unwrap_or_default());
     Ok(rows.concat())

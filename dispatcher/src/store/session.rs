@@ -128,9 +128,9 @@ struct Calls {
     note_runs: Statement,
     ready_runs: Statement,
     finish_runs: Statement,
-    /// The version before has none.
+    /// None: it is of the version before.
     next_attempts: Option<Statement>,
-    /// Nor has it this; and where nobody wants traces, nobody asks.
+    /// Likewise; and where nobody wants traces, nobody asks.
     run_traces: Option<Statement>,
     prune: Statement,
 }
@@ -166,6 +166,11 @@ impl Database for DatabaseUrl {
         info!(epoch, doorbell = if doorbell.is_some() { "shared memory" } else { "NOTIFY" }, "leading");
         metrics().lead_taken(epoch, if doorbell.is_some() { "shared_memory" } else { "notify" });
         let prepare = async |sql| client.prepare(sql).await.map_err(answered("PREPARE"));
+        // What the version before has not.
+        let prepare_new = async |routine, sql| match has(&client, routine).await? {
+            true => prepare(sql).await.map(Some),
+            false => Ok(None),
+        };
         let calls = Calls {
             observe: prepare("SELECT pgbatch.observe($1, $2)").await?,
             claim: prepare("SELECT pgbatch.claim($1, $2)").await?,
@@ -176,13 +181,13 @@ impl Database for DatabaseUrl {
             note_runs: prepare("SELECT pgbatch.note_runs($1, $2)").await?,
             ready_runs: prepare("SELECT pgbatch.ready_runs($1, $2)").await?,
             finish_runs: prepare("SELECT pgbatch.finish_runs($1, $2)").await?,
-            next_attempts: match has(&client, "pgbatch.next_attempts(bigint[])").await? {
-                true => Some(prepare("SELECT pgbatch.next_attempts($1)").await?),
-                false => None,
-            },
-            run_traces: match traces().is_some() && has(&client, "pgbatch.run_traces(bigint[])").await? {
-                true => Some(prepare("SELECT pgbatch.run_traces($1)").await?),
-                false => None,
+            next_attempts: prepare_new("pgbatch.next_attempts(bigint[])", "SELECT pgbatch.next_attempts($1)")
+                .await?,
+            run_traces: match traces() {
+                Some(_) => {
+                    prepare_new("pgbatch.run_traces(bigint[])", "SELECT pgbatch.run_traces($1)").await?
+                }
+                None => None,
             },
             prune: prepare("SELECT pgbatch.prune($1)").await?,
         };
@@ -329,11 +334,11 @@ impl PostgresSession {
 /// What is wrong with a Job template, in the words of the library.
 fn template_problem(template: &str) -> Option<String> {
     let problem = match serde_json::from_str(template) {
-        Ok(template) => template::check(&template).err()?.first()?.to_string(),
+        Ok(template) => template::check(&template).err()?.into_iter().next()?,
         // Deeper than can be read.
-        Err(error) => format!("$: {error}"),
+        Err(error) => template::Problem { path: "$".to_owned(), message: error.to_string() },
     };
-    Some(format!("job_template is invalid at {problem}"))
+    Some(problem.told())
 }
 
 /// A task of ours drives the connection and ends with it; so does the only receiver of the channel.
