@@ -12,8 +12,7 @@ DECLARE
     strategy   CONSTANT text := coalesce(policy ->> 'strategy', 'default');
     percentage CONSTANT float8 := policy ->> 'custom_running_percentage';
     given_max  CONSTANT bigint := policy ->> 'max';
-    least_jobs CONSTANT bigint := least((policy ->> 'min')::bigint, given_max);
-    idle       CONSTANT bigint := coalesce(CASE WHEN policy ->> 'min' IS NOT NULL THEN least_jobs END, 0);
+    idle       CONSTANT bigint := least(coalesce((policy ->> 'min')::bigint, 0), given_max);
     most       CONSTANT bigint := coalesce(given_max - idle, 100);
     busy       CONSTANT bigint := running - idle;
     demand     record;

@@ -212,12 +212,10 @@ impl Bell {
 
     async fn hear(&mut self) -> Tested<String> {
         loop {
-            match self.messages.recv().await.ok_or("the connection has ended")? {
-                AsyncMessage::Notification(notification) => {
-                    self.heard += i64::from(notification.channel() == "pgbatch");
-                    return Ok(notification.channel().to_owned());
-                }
-                _ => continue,
+            let message = self.messages.recv().await.ok_or("the connection has ended")?;
+            if let AsyncMessage::Notification(notification) = message {
+                self.heard += i64::from(notification.channel() == "pgbatch");
+                return Ok(notification.channel().to_owned());
             }
         }
     }

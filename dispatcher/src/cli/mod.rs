@@ -124,11 +124,9 @@ struct BatchArgs {
 #[derive(Debug, Args)]
 struct BatchActionArgs {
     #[command(flatten)]
-    client: ClientArgs,
+    of: BatchArgs,
     #[command(flatten)]
     why: ReasonArgs,
-    /// The number that the enqueue call returned.
-    batch: i64,
 }
 
 /// Why something is done.

@@ -4,11 +4,11 @@ use super::failure::{Failure, Fate};
 use super::output::Output;
 use super::session::Session;
 use super::words;
-use super::{BatchActionArgs, ClientArgs};
+use super::{BatchActionArgs, BatchArgs, ClientArgs};
 use serde_json::json;
 
 pub(super) async fn retry(args: BatchActionArgs) -> Result<Fate, Failure> {
-    let BatchActionArgs { client: ClientArgs { database_url, output }, why, batch } = args;
+    let BatchActionArgs { of: BatchArgs { client: ClientArgs { database_url, output }, batch }, why } = args;
     let output = Output::new(output);
     let session = Session::open(database_url, "retry").await?;
     session.because(why.reason.as_deref()).await?;
