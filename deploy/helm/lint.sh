@@ -34,20 +34,30 @@ pattern='PGBATCH_SQL_SECRETS, value: "crm=crm-login,shop=shop-login"'
 pattern='PGBATCH_DASHBOARD_(DATABASE_URL, value: "@/etc/pgbatch/dashboard/database-url"|TOKEN, value: "@/etc/pgbatch/dashboard-token/token"|USER_HEADER, value: "X-Forwarded-User")|secretName: "dashboard(-token)?"'
 [ "$(count --set database.existingSecret=db)" = 0 ]
 [ "$(count --values every-option.yaml)" = 5 ]
+pattern='PGBATCH_DASHBOARD_ROLE, value: "ann@example.com=ops,bob=crm,everybody"'
+[ "$(count --values every-option.yaml)" = 1 ]
+pattern='PGBATCH_DASHBOARD_ROLE'
+[ "$(count --set database.existingSecret=db,dashboard.enabled=true,dashboard.existingSecret=a,dashboard.tokenSecret=b)" = 0 ]
 
 # Rights and pod security, and that what is too much is found.
-secure() { "$helm" template release pgbatch --namespace batches "${@:2}" | "${PYTHON:-python3}" security.py ${1:+"$1"}; }
-secure '' --set database.existingSecret=db
-secure '' --values every-option.yaml --set scaledJobs.readSecrets=false
-secure --may-read-secrets --values every-option.yaml
+may=()
+secure() { "$helm" template release pgbatch --namespace batches "$@" | "${PYTHON:-python3}" security.py ${may[@]+"${may[@]}"}; }
+secure --set database.existingSecret=db
+secure --values every-option.yaml --set scaledJobs.readSecrets=false,dashboard.pods=false
+may=(--may-read-secrets --may-read-logs)
+secure --values every-option.yaml
 insecure() {
     if secure "$@" 2>/dev/null; then
         echo "helm: security.py found nothing: $*" >&2
         exit 1
     fi
 }
-insecure '' --values every-option.yaml
-insecure '' --set database.existingSecret=db --set-json 'extraVolumes=[{"name": "host", "hostPath": {"path": "/"}}]'
+may=(--may-read-secrets)
+insecure --values every-option.yaml
+may=(--may-read-logs)
+insecure --values every-option.yaml
+may=()
+insecure --set database.existingSecret=db --set-json 'extraVolumes=[{"name": "host", "hostPath": {"path": "/"}}]'
 
 refuse
 refuse --set database.existingSecret=db --set dashboard.enabled=true

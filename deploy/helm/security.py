@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks what the chart renders, on standard input: security.py [--may-read-secrets]
+"""Checks what the chart renders, on standard input: security.py [--may-read-secrets] [--may-read-logs]
 
 - Rights: a Role with these verbs and no more, no ClusterRole, no Secret, no wildcard.
 - Pods: what the level "restricted" of Kubernetes' Pod Security Standards asks for
@@ -17,6 +17,11 @@ RIGHTS = {
     ("keda.sh", "scaledjobs/status"): {"patch"},
     ("keda.sh", "triggerauthentications"): {"get", "list", "watch"},
 }
+# What is there only if it was asked for.
+MORE = {
+    "--may-read-secrets": {("", "secrets"): {"get"}},
+    "--may-read-logs": {("", "pods/log"): {"get"}, ("", "events"): {"list"}},
+}
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 
 
@@ -25,11 +30,12 @@ def rights(role, flags):
         for group in rule["apiGroups"]:
             for resource in rule["resources"]:
                 allowed = set(RIGHTS.get((group, resource), ()))
-                if (group, resource) == ("", "secrets") and "--may-read-secrets" in flags:
-                    allowed = {"get"}
-                more = set(rule["verbs"]) - allowed
-                if more or "*" in (group, resource):
-                    yield f"may {', '.join(sorted(more))} {resource} of group {group!r}"
+                for flag, more in MORE.items():
+                    if flag in flags:
+                        allowed |= more.get((group, resource), set())
+                excess = set(rule["verbs"]) - allowed
+                if excess or "*" in (group, resource):
+                    yield f"may {', '.join(sorted(excess))} {resource} of group {group!r}"
 
 
 def pod(spec):

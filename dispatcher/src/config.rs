@@ -14,7 +14,7 @@ use crate::telemetry::LogFormat;
 use crate::trigger::Triggers;
 use crate::trigger::kafka::CredentialsFolder;
 use crate::trigger::scaled_job::ScaledJobs;
-use crate::web::dashboard::Token;
+use crate::web::dashboard::{ActingRole, Token};
 
 /// How to reach PostgreSQL.
 #[derive(Debug, Args)]
@@ -159,6 +159,15 @@ pub struct DashboardArgs {
     /// Whom this header names may look: a proxy in front sets it for those whom it has let in, and takes it from all others.
     #[arg(long, env = "PGBATCH_DASHBOARD_USER_HEADER", value_name = "NAME")]
     pub dashboard_user_header: Option<HeaderName>,
+    /// As which role of PostgreSQL people act in the dashboard (retry, cancel, pause): those whom the proxy calls USER, or, without
+    /// USER=, all others who are let in. The dashboard's login must be a member of each: GRANT ops TO dashboard. Without it nobody
+    /// can do anything there. Comma-separated, or given several times.
+    #[arg(long, env = "PGBATCH_DASHBOARD_ROLE", value_name = "[USER=]ROLE", value_delimiter = ',')]
+    pub dashboard_role: Vec<ActingRole>,
+    /// On the page of an item, show what the API server knows of its pod: when it was scheduled, its image pulled and its containers
+    /// started, its Events, and the end of its log, to whoever may look. Needs the verbs list of events and get of pods/log.
+    #[arg(long, env = "PGBATCH_DASHBOARD_PODS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub dashboard_pods: bool,
 }
 
 /// The flags of `pgbatch dispatch`.

@@ -6,6 +6,8 @@ CREATE TABLE pgbatch.action (
     -- As whom, and by whose login.
     role         text        NOT NULL,
     login        text        NOT NULL DEFAULT session_user,
+    -- For whom that login acts, as it says itself: the dashboard's is one for all who use it.
+    on_behalf_of text,
     -- The function that does it.
     action       text        NOT NULL,
     queue        text,

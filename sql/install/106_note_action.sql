@@ -1,4 +1,5 @@
--- pgbatch.note_action: notes that the caller does something. Why, he says before by: SET LOCAL pgbatch.reason = '...'.
+-- pgbatch.note_action: notes that the caller does something. Why, he says before by: SET LOCAL pgbatch.reason = '...'; and a
+-- program that acts for somebody, for whom, by: SET LOCAL pgbatch.on_behalf_of = '...'.
 --
 -- Nobody waits for the table to be tidied, so each note deletes a few that are older than a year.
 --
@@ -11,8 +12,8 @@ CREATE FUNCTION pgbatch.note_action(action text, queue text, detail jsonb DEFAUL
     trigger_name text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    INSERT INTO pgbatch.action (role, action, queue, batch_id, trigger_name, detail, reason)
-    VALUES (pgbatch.caller(), action,
+    INSERT INTO pgbatch.action (role, on_behalf_of, action, queue, batch_id, trigger_name, detail, reason)
+    VALUES (pgbatch.caller(), left(nullif(current_setting('pgbatch.on_behalf_of', true), ''), 200), action,
         coalesce(queue, (SELECT t.queue FROM pgbatch.trigger t WHERE t.name = note_action.trigger_name)), batch_id, trigger_name, detail,
         left(nullif(current_setting('pgbatch.reason', true), ''), 1000));
     DELETE FROM pgbatch.action a

@@ -14,7 +14,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
             'prepare_insert_trigger,register_insert_trigger,enqueue_inserted,watch_kafka,seek_kafka,schedule,register_schedule,'
             'alter_schedule,backfill,drop_trigger,trigger_drop,forget_trigger,withdraw_trigger}'
         WHEN 'read' THEN '{explain_item,explain_dispatcher,leader_key,wait_batch,spring_steps,peek_batches,peek_queues,peek_progress,find_batches,'
-            'batch_errors,batch_map}'
+            'batch_errors,error_kind,batch_map}'
         WHEN 'own' THEN '{grant,revoke,drop_queue}'
         -- The last four are for "pgbatch doctor": who leads, a try of the doorbell, and the version.
         WHEN 'dispatch' THEN '{await_lead,claim,claim_next,contract_version,doorbell_seq,finish_runs,kafka_items,kafka_triggers,next_attempts,note_kafka,'

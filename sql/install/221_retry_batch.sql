@@ -1,16 +1,19 @@
 -- pgbatch.retry_batch: gives the failed items of a batch as many further attempts as a new batch has, at once.
 --
--- Parameters:  id  which batch; it may have ended or still be running
+-- Parameters:  id     which batch; it may have ended or still be running
+--              items  only these of them, by their numbers; those that have not failed are left as they are. NULL = all
+--              error  only those with this error, whatever numbers are in it: one cause out of many. NULL = all
 -- Returns:     the number of items that are retried
--- Errors:      42704 for an unknown batch or one whose queue was dropped, 42501 for one of a queue that the caller may not
+-- Errors:      22023 for an item that the batch does not have, 42704 for an unknown batch or one whose queue was dropped, 42501 for one of a queue that the caller may not
 --              manage, 55000 for a cancelled batch or one whose
 --              unique key another open batch has by now
 -- Locks:       the batch's row
 -- Writes:      batch, run, retry
-CREATE FUNCTION pgbatch.retry_batch(id bigint) RETURNS bigint
+CREATE FUNCTION pgbatch.retry_batch(id bigint, items int[] DEFAULT NULL, error text DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     b       pgbatch.batch;
+    unknown text;
     retried bigint;
 BEGIN
     PERFORM pgbatch.check_batch_right(id, 'manage');
@@ -22,24 +25,32 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('batch %s was cancelled', id), HINT = 'Enqueue its items again.';
     END IF;
-    retried := pgbatch.retry_failed_items(b);
+    IF items IS NOT NULL THEN
+        SELECT coalesce(n::text, 'NULL') INTO unknown FROM unnest(items) n WHERE (n BETWEEN 1 AND b.items) IS NOT TRUE LIMIT 1;
+        IF FOUND THEN
+            PERFORM pgbatch.reject(format('%s is not an item of batch %s', unknown, id), format('Its items are 1 to %s.', b.items));
+        END IF;
+    END IF;
+    retried := pgbatch.retry_failed_items(b, items, error);
     IF retried > 0 AND b.finished_at IS NOT NULL THEN
         PERFORM pgbatch.reopen_batch(b);
     END IF;
-    PERFORM pgbatch.note_action('retry_batch', b.queue, jsonb_build_object('items', retried), id);
+    PERFORM pgbatch.note_action('retry_batch', b.queue,
+        jsonb_strip_nulls(jsonb_build_object('items', retried, 'error', left(error, 200))), id);
     PERFORM pgbatch.ring();
     RETURN retried;
 END
 $$;
-COMMENT ON FUNCTION pgbatch.retry_batch IS 'Retries the failed items of a batch; returns how many they are';
+COMMENT ON FUNCTION pgbatch.retry_batch IS 'Retries the failed items of a batch, or those with one error; returns how many they are';
 
 -- pgbatch.retry_failed_items: makes retries of the failed items: ranges that had equally many attempts and fit a run.
 --
--- Parameters:  b  a batch, whose row the caller has locked
+-- Parameters:  b             a batch, whose row the caller has locked
+--              items, error  as retry_batch()
 -- Returns:     the number of items
 -- Errors:      42704 if its queue was dropped
 -- Writes:      retry, run
-CREATE FUNCTION pgbatch.retry_failed_items(b pgbatch.batch) RETURNS bigint
+CREATE FUNCTION pgbatch.retry_failed_items(b pgbatch.batch, items int[], error text) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     per_run int;
@@ -54,6 +65,9 @@ BEGIN
             i.item_no - row_number() OVER (PARTITION BY i.attempts ORDER BY i.item_no) AS island
         FROM pgbatch.items i
         WHERE i.batch_id = b.id AND i.state = 'failed'
+            AND (retry_failed_items.items IS NULL OR i.item_no = ANY (retry_failed_items.items))
+            AND (retry_failed_items.error IS NULL
+                OR pgbatch.error_kind(i.error) = pgbatch.error_kind(retry_failed_items.error))
     ), chunk AS (
         SELECT f.item_no, f.attempts,
             (row_number() OVER (PARTITION BY f.attempts, f.island ORDER BY f.item_no) - 1) / per_run AS chunk, f.island

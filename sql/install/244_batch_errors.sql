@@ -1,6 +1,5 @@
 -- pgbatch.batch_errors: why items of a batch failed: the messages, grouped by what is the same but for numbers.
 --
--- Numbers in a message tell one item from another, not one cause from another.
 -- Runs as its caller: row security leaves the runs that he may read.
 --
 -- Parameters:  batch_id   which batch
@@ -14,11 +13,12 @@ CREATE FUNCTION pgbatch.batch_errors(batch_id bigint, runs_max int DEFAULT 5000,
 RETURNS TABLE (failures bigint, first_item int, first_at timestamptz, last_at timestamptz, sample text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
     WITH seen AS MATERIALIZED (
-        SELECT r.id, r.first_item, r.state::text AS state, r.finished_at, r.message, r.reason
+        SELECT r.id, r.first_item, r.state::text AS state, r.finished_at, r.message, r.reason, r.exit_code
         FROM pgbatch.run r WHERE r.batch_id = batch_errors.batch_id
         ORDER BY r.attempt DESC, r.first_item DESC LIMIT runs_max),
     failed AS (
-        SELECT s.first_item, s.finished_at AS at, coalesce(s.message, s.reason, s.state) AS words
+        -- In the words of the view "items".
+        SELECT s.first_item, s.finished_at AS at, coalesce(s.message, s.reason, 'exit code ' || s.exit_code, s.state) AS words
         FROM seen s WHERE s.state IN ('failed', 'timed_out', 'lost')
         UNION ALL
         SELECT p.first_item, p.reported_at, coalesce(p.error, 'reported as failed')
@@ -27,7 +27,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = o
             WHERE p.run_id = s.id AND p.state = 'failed' LIMIT 100) p)
     SELECT count(*), min(f.first_item), min(f.at), max(f.at), min(f.words)
     FROM failed f
-    GROUP BY regexp_replace(left(f.words, 1000), '[0-9]+', '#', 'g')
+    GROUP BY pgbatch.error_kind(f.words)
     ORDER BY count(*) DESC, min(f.first_item) LIMIT at_most
 $$;
 COMMENT ON FUNCTION pgbatch.batch_errors IS 'Why items of a batch failed: the messages, grouped by what is the same but for numbers';

@@ -5,6 +5,7 @@ CREATE TABLE pgbatch.action (
     at           timestamptz NOT NULL DEFAULT pg_catalog.now(),
     role         text        NOT NULL,
     login        text        NOT NULL DEFAULT session_user,
+    on_behalf_of text,
     action       text        NOT NULL,
     queue        text,
     batch_id     bigint,
@@ -18,3 +19,5 @@ SELECT pg_catalog.pg_extension_config_dump('pgbatch.action_id_seq', '');
 ALTER TABLE pgbatch.batch ADD COLUMN traceparent text
     DEFAULT pg_catalog.substring(pg_catalog.current_setting('pgbatch.traceparent', true),
         '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}');
+DROP FUNCTION pgbatch.retry_batch(bigint);
+DROP FUNCTION pgbatch.retry_failed_items(pgbatch.batch);

@@ -24,6 +24,24 @@ async fn retry_runs_the_failed_items_again_and_says_how_many() -> Tested {
 }
 
 #[tokio::test]
+async fn retry_takes_some_items_or_one_cause() -> Tested {
+    let world = World::new("cli_retry_some").await?;
+    let line =
+        r#"[ $PGBATCH_ITEM_NO -lt 3 ] || { echo "no customer $PGBATCH_ITEM_NO" >&2; exit 3; }; exit 1"#;
+    world.shell_queue("broken", line, ", max_attempts => 1").await?;
+    let _dispatcher = world.dispatcher(&[])?;
+    let batch = world.enqueue_numbers("broken", 4).await?;
+    until_batch(&world, batch, "state = 'failed'").await;
+    ask(&world, &["pause", "broken"])?;
+    let id = batch.to_string();
+    let retry = |more: &[&str]| ask(&world, &[&["retry", &id], more].concat());
+    assert_eq!(retry(&["--error", "no customer 77"])?, format!("batch {batch}: 2 failed items again\n"));
+    assert_eq!(retry(&["--item", "3,4"])?, format!("batch {batch} has no such failed items\n"));
+    assert_eq!(retry(&["--item", "2", "--item=3"])?, format!("batch {batch}: 1 failed item again\n"));
+    Ok(())
+}
+
+#[tokio::test]
 async fn cancel_says_what_it_waits_for() -> Tested {
     let world = World::new("cli_cancel").await?;
     world.shell_queue("long", "exec sleep 1000", ", max_parallel => 1").await?;

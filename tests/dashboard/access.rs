@@ -50,7 +50,15 @@ async fn with_a_token_a_login_leads_to_where_one_wanted_to_go_and_the_log_has_no
 async fn without_the_cookie_no_page_is_read_and_probes_need_none() -> Tested {
     let file = token_file("refused")?;
     let board = Board::with("refused", &[&format!("--dashboard-token=@{file}")]).await?;
-    for path in ["/", "/batches", "/batches/1", "/batches/1/items/1", "/triggers"] {
+    for path in [
+        "/",
+        "/batches",
+        "/batches/1",
+        "/batches/1/items/1",
+        "/triggers",
+        "/activity",
+        "/act?act=pause&queue=q",
+    ] {
         let answer = board.get(path)?;
         assert_eq!(answer.status, 303, "{path}");
         assert!(answer.header("location").is_some_and(|to| to.starts_with("/login?next=")), "{path}");
@@ -59,7 +67,8 @@ async fn without_the_cookie_no_page_is_read_and_probes_need_none() -> Tested {
     for path in ["/healthz", "/readyz", "/metrics", "/login", "/assets/dashboard.css"] {
         assert_eq!(board.get(path)?.status, 200, "{path}");
     }
-    let form = ["Content-Type: application/x-www-form-urlencoded"];
+    let origin = format!("Origin: http://127.0.0.1:{}", board.port);
+    let form = ["Content-Type: application/x-www-form-urlencoded", &origin];
     let refused = request(board.port, "POST", "/login", &form, "token=correct-horse-batterz")?;
     assert_eq!((refused.status, refused.header("set-cookie")), (401, None));
     let let_in = request(board.port, "POST", "/login", &form, &format!("token={TOKEN}&next=//evil.example"))?;
@@ -103,7 +112,7 @@ async fn every_answer_forbids_what_is_inline_foreign_or_framed() -> Tested {
         );
         assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{path}: {policy}");
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
-        assert_eq!(answer.header("referrer-policy"), Some("no-referrer"), "{path}");
+        assert_eq!(answer.header("referrer-policy"), Some("same-origin"), "{path}");
     }
     let page = board.get("/")?;
     assert_eq!(page.header("cache-control"), Some("no-store"));
@@ -138,5 +147,7 @@ async fn it_is_not_served_to_everybody_and_not_without_a_port() -> Tested {
     );
     let said = refusal(&world, &[&url, "--listen=127.0.0.1:0", "--dashboard-token=short"]).await?;
     assert!(said.contains("16 characters at least"), "{said}");
+    let said = refusal(&world, &[&url, "--listen=127.0.0.1:0", "--dashboard-role=ops"]).await?;
+    assert!(said.contains("they have to log in: give --dashboard-token @FILE"), "{said}");
     Ok(())
 }

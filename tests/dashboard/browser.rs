@@ -3,7 +3,6 @@
 use std::io;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use base64::Engine as _;
 use e2e::http;
@@ -11,7 +10,7 @@ use e2e::network::free_port;
 use e2e::wait::until_else;
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(30);
+use crate::board::SOON;
 
 /// A browser with one window. It ends with this.
 pub(crate) struct Browser {

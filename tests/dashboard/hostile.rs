@@ -11,12 +11,12 @@ const HOSTILE: &str = "<script>document.title = 'taken'</script><img src=x onerr
 #[tokio::test]
 async fn hostile_labels_items_results_and_errors_are_shown_as_they_are() -> Tested {
     let board = Board::new("hostile").await?;
-    board.world.shell_queue("q", r#"echo "$PGBATCH_ARG_TEXT" >&2; exit 1"#, ", max_attempts => 1").await?;
+    board.queue("q", r#"echo "$PGBATCH_ARG_TEXT" >&2; exit 1"#, ", max_attempts => 1").await?;
     let long = "w".repeat(5000);
     let item = json!({"text": HOSTILE, "long": long});
     let sql = "SELECT pgbatch.enqueue('q', $1, label => $2)";
     let label = &HOSTILE[..HOSTILE.len().min(200)];
-    let batch: i64 = board.world.client.query_one(sql, &[&item, &label]).await?.get(0);
+    let batch: i64 = board.world().client.query_one(sql, &[&item, &label]).await?.get(0);
     board.until_state(batch, "failed").await;
     let browser = Browser::start().await?;
     browser.be_a_phone()?;

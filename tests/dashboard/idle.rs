@@ -13,8 +13,8 @@ const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_
 #[tokio::test]
 async fn sessions_are_opened_when_somebody_looks_and_closed_when_nobody_does() -> Tested {
     let board = Board::new("idle").await?;
-    board.world.shell_queue("q", "true", "").await?;
-    let superuser = board.world.database.connect_as(SUPERUSER).await?;
+    board.queue("q", "true", "").await?;
+    let superuser = board.world().database.connect_as(SUPERUSER).await?;
     let sessions = async || superuser.query_one(SESSIONS, &[]).await.map(|row| row.get::<_, i64>(0));
     assert_eq!(sessions().await?, 0, "nobody has looked yet");
     let browser = Browser::start().await?;
@@ -40,7 +40,7 @@ async fn sessions_are_opened_when_somebody_looks_and_closed_when_nobody_does() -
 #[tokio::test]
 async fn without_the_right_to_read_nothing_is_shown_and_without_postgresql_it_says_so() -> Tested {
     let board = Board::new("unreadable").await?;
-    board.world.shell_queue("secret-queue", "true", "").await?;
+    board.queue("secret-queue", "true", "").await?;
     board.run(&format!("SELECT pgbatch.revoke('*', '{}', 'read')", board.reader)).await?;
     let refused = board.get("/")?;
     assert_eq!(refused.status, 503);
@@ -52,7 +52,7 @@ async fn without_the_right_to_read_nothing_is_shown_and_without_postgresql_it_sa
     board.run(&format!("SELECT pgbatch.grant('*', '{}', 'read')", board.reader)).await?;
     assert!(board.get("/")?.body.contains("secret-queue"));
 
-    let superuser = board.world.database.connect_as(SUPERUSER).await?;
+    let superuser = board.world().database.connect_as(SUPERUSER).await?;
     superuser.batch_execute(&format!("ALTER ROLE {} NOLOGIN", board.reader)).await?;
     let terminate =
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pgbatch dashboard'";

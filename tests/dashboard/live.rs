@@ -3,7 +3,7 @@
 use e2e::wait::until;
 
 use crate::Tested;
-use crate::board::{Board, SOON, flags_of};
+use crate::board::{Board, SOON};
 use crate::browser::Browser;
 use crate::night::Night;
 
@@ -35,7 +35,7 @@ async fn an_open_page_follows_what_changes_and_keeps_what_one_does_in_it() -> Te
 #[tokio::test]
 async fn it_says_when_it_is_frozen_and_goes_on_by_itself() -> Tested {
     let board = Board::new("frozen").await?;
-    board.world.shell_queue("q", "true", "").await?;
+    board.queue("q", "true", "").await?;
     let browser = Browser::start().await?;
     browser.open(&board.url("/batches"))?;
     browser.until_text("#live", "live").await;
@@ -47,11 +47,10 @@ async fn it_says_when_it_is_frozen_and_goes_on_by_itself() -> Tested {
     browser.click("#pause")?;
     browser.until_text("main", "while it was paused").await;
 
-    let Board { world, mut dispatcher, port, reader } = board;
+    let Board { place, mut dispatcher, port, reader } = board;
     dispatcher.kill()?;
     browser.until_text("#live", "no answer").await;
-    let flags = flags_of(&world, &reader, port);
-    let _next = world.dispatcher(&[&flags[0], &flags[1]])?;
+    let _next = place.dispatcher(&reader, port, &[])?;
     browser.until_text("#live", "live").await;
     Ok(())
 }
@@ -60,10 +59,9 @@ async fn it_says_when_it_is_frozen_and_goes_on_by_itself() -> Tested {
 #[tokio::test]
 async fn the_page_of_a_standby_follows_too() -> Tested {
     let board = Board::new("standby").await?;
-    board.world.shell_queue("q", "true", "").await?;
+    board.queue("q", "true", "").await?;
     let port = e2e::network::free_port(None, [127, 0, 0, 1].into())?;
-    let flags = flags_of(&board.world, &board.reader, port);
-    let _standby = board.world.dispatcher(&[&flags[0], &flags[1]])?;
+    let _standby = board.place.dispatcher(&board.reader, port, &[])?;
     until("the second to stand by", SOON, async || {
         e2e::http::get(port, "/readyz", &[]).ok().filter(|answer| answer.body.contains("standing by"))
     })

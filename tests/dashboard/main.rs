@@ -2,6 +2,7 @@
 
 mod access;
 mod accessibility;
+mod actions;
 mod board;
 mod browser;
 mod hostile;

@@ -24,12 +24,11 @@ esac"#;
 
 impl Night {
     pub(crate) async fn fall(board: &Board) -> Result<Self, Box<dyn std::error::Error>> {
-        let world = &board.world;
-        world.shell_queue("invoices", INVOICE, ", max_attempts => 1, max_parallel => 30").await?;
-        let wait = format!("until [ -e '{}/end' ]; do sleep 0.05; done", world.dir.display());
-        world.shell_queue("exports", &wait, ", max_parallel => 3").await?;
-        world.shell_queue("mails", "true", "").await?;
-        world.shell_queue("reports", "true", "").await?;
+        board.queue("invoices", INVOICE, ", max_attempts => 1, max_parallel => 30").await?;
+        let wait = format!("until [ -e '{}' ]; do sleep 0.05; done", board.gate());
+        board.queue("exports", &wait, ", max_parallel => 3").await?;
+        board.queue("mails", "true", "").await?;
+        board.queue("reports", "true", "").await?;
         board.run("SELECT pgbatch.pause_queue('mails'); CREATE TABLE orders (id int, amount int)").await?;
         board
             .run(
@@ -58,6 +57,6 @@ impl Night {
 
     /// Lets what runs end.
     pub(crate) fn end(board: &Board) -> std::io::Result<()> {
-        std::fs::write(board.world.dir.join("end"), "")
+        board.let_go()
     }
 }

@@ -85,7 +85,7 @@ fn tells_of_an_item(browser: &Browser, batch: i64) -> Tested {
 #[tokio::test]
 async fn triggers_tell_when_they_fire_next_and_what_is_amiss() -> Tested {
     let board = Board::new("triggers").await?;
-    board.world.shell_queue("q", "true", "").await?;
+    board.queue("q", "true", "").await?;
     board
         .run(
             "CREATE TABLE orders (id int PRIMARY KEY, paid boolean);
@@ -109,7 +109,7 @@ async fn triggers_tell_when_they_fire_next_and_what_is_amiss() -> Tested {
 #[tokio::test]
 async fn the_list_of_batches_goes_on_and_keeps_its_filter() -> Tested {
     let board = Board::new("paging").await?;
-    board.world.shell_queue("many", "true", "").await?;
+    board.queue("many", "true", "").await?;
     board.run("SELECT pgbatch.pause_queue('many'); SELECT pgbatch.enqueue('many', label => 'Even ' || n) FROM generate_series(1, 120) n").await?;
     board.run("SELECT pgbatch.enqueue('many', label => 'odd')").await?;
     let browser = Browser::start().await?;
@@ -136,7 +136,7 @@ async fn what_is_not_there_is_said() -> Tested {
     assert!(board.get("/triggers")?.body.contains("There is none"));
     let batch = board.get("/batches/9")?;
     assert_eq!((batch.status, batch.body.contains("Batch 9 does not exist")), (404, true));
-    board.world.shell_queue("q", "true", "").await?;
+    board.queue("q", "true", "").await?;
     board.run("SELECT pgbatch.enqueue('q')").await?;
     let item = board.get("/batches/1/items/2")?;
     assert_eq!((item.status, item.body.contains("its items are 1 to 1")), (404, true));
@@ -169,5 +169,6 @@ pub(crate) fn paths(night: &Night) -> Vec<String> {
         format!("/batches/{failed}/items/57"),
         format!("/batches/{paused}/items/1"),
         "/triggers".to_owned(),
+        "/activity".to_owned(),
     ]
 }

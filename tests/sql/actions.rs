@@ -89,14 +89,17 @@ async fn it_is_told_who_it_was_and_why() -> Tested {
     let before = last(&client).await?;
     client
         .batch_execute(&format!(
-            "BEGIN; SET LOCAL ROLE {role}; SET LOCAL pgbatch.reason = 'the disk is full'; SELECT pgbatch.pause_queue('q'); COMMIT;
+            "BEGIN; SET LOCAL ROLE {role}; SET LOCAL pgbatch.reason = 'the disk is full'; SET LOCAL pgbatch.on_behalf_of = 'ann@example.com';
+             SELECT pgbatch.pause_queue('q'); COMMIT;
              BEGIN; SELECT pgbatch.resume_queue('q'); ROLLBACK; SELECT pgbatch.resume_queue('q')"
         ))
         .await?;
     assert!(client.batch_execute("SELECT pgbatch.pause_queue('none')").await.is_err());
-    let noted =
-        json!([["pause_queue", role, OWNER, "the disk is full"], ["resume_queue", OWNER, OWNER, null]]);
-    assert_eq!(since(&client, before, "role, login, reason").await?, noted);
+    let noted = json!([
+        ["pause_queue", role, OWNER, "ann@example.com", "the disk is full"],
+        ["resume_queue", OWNER, OWNER, null, null]
+    ]);
+    assert_eq!(since(&client, before, "role, login, on_behalf_of, reason").await?, noted);
     Ok(())
 }
 

@@ -49,6 +49,7 @@ async fn every_function_pins_its_search_path() -> Tested {
             "pgbatch.claiming_queue",
             "pgbatch.create_query_view",
             "pgbatch.enqueue_query",
+            "pgbatch.error_kind",
             "pgbatch.heads_of",
             "pgbatch.import_scaled_job",
             "pgbatch.is_started",

@@ -1,5 +1,6 @@
 //! retry_batch.
 
+use pgbatch_core::run::Outcome;
 use pgbatch_core::state::RunState::{Failed, Succeeded};
 use tokio_postgres::Client;
 
@@ -44,6 +45,40 @@ async fn failed_items_run_again_in_ranges_of_the_queue() -> Tested {
     assert_eq!(batch(&client, id).await?, "succeeded: 7 succeeded");
     assert_eq!(retry(&client, id).await?, 0, "nothing failed");
     assert_eq!(batch(&client, id).await?, "succeeded: 7 succeeded");
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_cause_out_of_many_is_retried_or_single_items() -> Tested {
+    let (_database, client) = with_queue("").await?;
+    let id = enqueue(&client, 7, ", max_attempts => 1").await?;
+    for (first, last, words) in
+        [(1, 3, "deadlock: process 4001"), (4, 4, "no customer 7"), (5, 5, "deadlock: process 5"), (6, 7, "")]
+    {
+        let run = claim_one(&client, (id, first, last, 1)).await?.run;
+        let message = Some(words.to_owned()).filter(|words| !words.is_empty());
+        finish(&client, &[Outcome { message, exit_code: Some(137), ..outcome(run, Failed) }]).await?;
+    }
+    let some = async |arguments: &str| -> Tested<(i64, String)> {
+        let retried = value(&client, &format!("SELECT pgbatch.retry_batch({id}, {arguments})")).await?;
+        let left = format!(
+            "SELECT coalesce(string_agg(item_no::text, ' ' ORDER BY item_no), '') FROM pgbatch.items
+             WHERE batch_id = {id} AND state = 'failed'"
+        );
+        Ok((retried, value(&client, &left).await?))
+    };
+    assert_eq!(some("error => 'no customer'").await?, (0, "1 2 3 4 5 6 7".to_owned()), "not the whole of it");
+    assert_eq!(batch(&client, id).await?, "failed: 7 failed", "nothing is retried, so it stays as it was");
+    assert_eq!(some("'{2,7}', 'deadlock: process 1'").await?, (1, "1 3 4 5 6 7".to_owned()), "both");
+    assert_eq!(some("error => 'deadlock: process 0'").await?, (3, "4 6 7".to_owned()));
+    assert_eq!(some("items => '{1,4}'").await?, (1, "6 7".to_owned()), "1 has not failed any more");
+    assert_eq!(some("error => 'exit code 1'").await?, (2, String::new()), "in the words of the view");
+    for (wrong, named) in [("8", "8"), ("0", "0"), ("NULL", "NULL")] {
+        let call = format!("SELECT pgbatch.retry_batch({id}, '{{1,{wrong}}}')");
+        let error = refused(client.execute(&call, &[]).await)?;
+        assert_eq!(error.code().code(), "22023");
+        assert_eq!(error.message(), format!("{named} is not an item of batch {id}"));
+    }
     Ok(())
 }
 

@@ -91,6 +91,7 @@ pub(crate) const CALLS: &[Call] = &[
     nothing("peek_queues", "read", "SELECT pgbatch.peek_queues()", ""),
     nothing("peek_progress", "read", "SELECT pgbatch.peek_progress(<batch>, 10)", ""),
     nothing("find_batches", "read", "SELECT pgbatch.find_batches()", ""),
+    nothing("error_kind", "read", "SELECT pgbatch.error_kind('7 times')", ""),
     nothing("batch_errors", "read", "SELECT pgbatch.batch_errors(<batch>)", ""),
     nothing("batch_map", "read", "SELECT pgbatch.batch_map(<batch>)", ""),
     nothing("explain_dispatcher", "read dispatch", "SELECT pgbatch.explain_dispatcher()", ""),

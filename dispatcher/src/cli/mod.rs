@@ -74,8 +74,8 @@ enum Command {
     Logs(logs::LogsArgs),
     /// Enqueue an item; prints its batch, or with --wait ends with its fate.
     Run(enqueue::RunArgs),
-    /// Run the failed items of a batch again.
-    Retry(BatchActionArgs),
+    /// Run the failed items of a batch again, or some of them.
+    Retry(retry::RetryArgs),
     /// Cancel what has not ended of a batch; its live runs are stopped.
     Cancel(BatchActionArgs),
     /// Start nothing more of a queue; its live runs go on.
@@ -205,7 +205,7 @@ async fn run_dispatch(args: DispatchArgs) -> ExitCode {
         }
     };
     let health = Health::new();
-    let dashboard = match Dashboard::new(&config.dashboard, config.listen, &health) {
+    let dashboard = match Dashboard::new(&config.dashboard, config.listen, &config.executor, &health) {
         Ok(dashboard) => dashboard,
         Err(error) => {
             error!(%error, "the dashboard cannot be served");

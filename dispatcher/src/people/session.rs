@@ -21,6 +21,16 @@ pub(crate) struct Session {
     target: String,
 }
 
+/// Who acts, and why.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Actor<'a> {
+    /// The role of PostgreSQL, of which the session's login is a member.
+    pub(crate) role: &'a str,
+    /// For whom, where the login is not a person's own.
+    pub(crate) person: Option<&'a str>,
+    pub(crate) reason: &'a str,
+}
+
 impl Session {
     /// Connects. `command` is what the server shows of us.
     pub(crate) async fn open(database_url: Option<DatabaseUrl>, command: &str) -> Result<Self, Failure> {
@@ -79,6 +89,22 @@ impl Session {
     /// Says why the next calls are made.
     pub(crate) async fn because(&self, reason: Option<&str>) -> Result<(), Failure> {
         self.call("SELECT set_config('pgbatch.reason', coalesce($1, ''), false)", &[&reason]).await
+    }
+
+    /// Calls a function as another role, for somebody and for a reason: all of it, or nothing. Where the session only reads by
+    /// default, too.
+    pub(crate) async fn call_as(
+        &mut self,
+        actor: &Actor<'_>,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<(), Failure> {
+        const ACTOR: &str = "SELECT set_config('role', $1, true), set_config('pgbatch.on_behalf_of', coalesce($2, ''), true), \
+            set_config('pgbatch.reason', $3, true), set_config('statement_timeout', '60s', true), set_config('lock_timeout', '10s', true)";
+        let transaction = self.client.build_transaction().read_only(false).start().await?;
+        transaction.execute(ACTOR, &[&actor.role, &actor.person, &actor.reason]).await?;
+        transaction.execute(sql, values).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// A batch, as the view has it.

@@ -2,18 +2,14 @@
 
 use futures_util::{AsyncRead, AsyncReadExt};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{ListParams, LogParams};
+use kube::api::LogParams;
 use kube::{Api, Client, Config};
-use pgbatch_core::name::{BATCH, MANAGED_BY, MANAGER, QUEUE, RUN};
 use serde_json::Value;
 
 use crate::cli::output::Output;
 use crate::people::failure::Failure;
-use crate::people::words;
+use crate::people::pod::{default_container, newest};
 use crate::store::with_causes;
-
-/// Which container kubectl takes, where somebody said so.
-const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
 /// What came of it.
 pub(super) enum PodLog {
@@ -61,23 +57,6 @@ pub(super) async fn copy_log(
         Err(kube::Error::Api(status)) if status.code == 400 => Ok(PodLog::NotYet(status.message)),
         Err(error) => Ok(PodLog::None(no_access(&error))),
     }
-}
-
-/// A pod that was evicted has a successor.
-async fn newest(pods: &Api<Pod>, run: &Value) -> Result<Option<Pod>, kube::Error> {
-    let labels = format!(
-        "{MANAGED_BY}={MANAGER},{QUEUE}={},{BATCH}={},{RUN}={}",
-        words::text(run, "queue"),
-        words::number(run, "batch_id"),
-        words::number(run, "id")
-    );
-    let found = pods.list(&ListParams::default().labels(&labels)).await?;
-    Ok(found.items.into_iter().max_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|at| at.0)))
-}
-
-fn default_container(pod: &Pod) -> Option<String> {
-    let said = pod.metadata.annotations.as_ref().and_then(|notes| notes.get(DEFAULT_CONTAINER)).cloned();
-    said.or_else(|| pod.spec.as_ref()?.containers.first().map(|first| first.name.clone()))
 }
 
 fn no_access(error: &kube::Error) -> String {

@@ -62,7 +62,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const READ_MAX: Duration = Duration::from_secs(300);
 
 /// Settings.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct KubernetesConfig {
     /// The namespace of queues that name none; none = that of the kubeconfig, or of the pod.
     pub namespace: Option<String>,

@@ -18,7 +18,8 @@ use serde::Deserialize;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::layout::{Visitor, bare_page};
+use super::acting_role::{ActingRole, role_of};
+use super::layout::{Visitor, Who, bare_page};
 
 const COOKIE_NAME: &str = "pgbatch_dashboard";
 /// A login lasts so long; a changed token ends it.
@@ -113,6 +114,8 @@ fn message(until: u64) -> String {
 pub(super) struct Access {
     pub(super) token: Option<Token>,
     pub(super) user_header: Option<HeaderName>,
+    /// As which role they act.
+    pub(super) roles: Vec<ActingRole>,
 }
 
 impl Access {
@@ -122,22 +125,29 @@ impl Access {
     }
 
     /// Nobody has to say who he is.
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.token.is_none() && self.user_header.is_none()
     }
 
     /// Who this is; none: somebody who is not let in.
     fn visitor(&self, headers: &HeaderMap, now: u64) -> Option<Visitor> {
+        let who = self.who(headers, now)?;
+        let mut visitor = Visitor { who, role: None };
+        visitor.role = role_of(&self.roles, visitor.name());
+        Some(visitor)
+    }
+
+    fn who(&self, headers: &HeaderMap, now: u64) -> Option<Who> {
         let named = self.user_header.as_ref().and_then(|name| headers.get(name)?.to_str().ok());
         if let Some(name) = named.filter(|name| !name.trim().is_empty()) {
-            return Some(Visitor::Named(name.trim().to_owned()));
+            return Some(Who::Named(name.trim().to_owned()));
         }
         let has_pass = |token: &Token| cookie(headers).any(|pass| token.lets_pass(pass, now));
         if self.token.as_ref().is_some_and(has_pass) {
-            return Some(Visitor::LoggedIn);
+            return Some(Who::LoggedIn);
         }
         // A page of a stranger, in a browser of this host, may have its own name point here.
-        (self.is_open() && is_of_this_host(headers)).then_some(Visitor::Anybody)
+        (self.is_open() && is_of_this_host(headers)).then_some(Who::Anybody)
     }
 }
 
@@ -205,6 +215,8 @@ fn login_form(next: Option<&str>, problem: Option<&str>) -> impl IntoResponse + 
             h1 { "pgbatch" }
             form.login method="post" action="/login" {
                 @if let Some(problem) = problem { p.problem role="alert" { (problem) } }
+                // For whoever keeps passwords: without a name they keep none.
+                input type="text" name="username" value="pgbatch" autocomplete="username" hidden;
                 label for="token" { "Token" }
                 input #token type="password" name="token" autocomplete="current-password" required autofocus;
                 input type="hidden" name="next" value=(next.unwrap_or("/"));
@@ -306,7 +318,7 @@ mod tests {
 
     #[test]
     fn without_a_login_it_is_for_this_host_alone_and_by_its_own_name() {
-        let open = Access { token: None, user_header: None };
+        let open = Access { token: None, user_header: None, roles: vec![] };
         assert!(open.is_for("127.0.0.1:80".parse().unwrap()) && !open.is_for("0.0.0.0:80".parse().unwrap()));
         for (host, is_let_in) in [
             ("localhost:8080", true),
@@ -322,10 +334,13 @@ mod tests {
     #[test]
     fn a_proxy_names_who_looks_and_without_a_name_nobody_does() {
         let name = HeaderName::from_static("x-user");
-        let access = Access { token: None, user_header: Some(name.clone()) };
+        let access =
+            Access { token: None, user_header: Some(name.clone()), roles: vec!["ann=ops".parse().unwrap()] };
         assert!(access.is_for("0.0.0.0:80".parse().unwrap()));
         let named = access.visitor(&headers(name.clone(), " ann "), 0);
-        assert!(matches!(named, Some(Visitor::Named(who)) if who == "ann"));
+        assert!(named.is_some_and(|ann| ann.name() == Some("ann") && ann.role.as_deref() == Some("ops")));
+        let bob = access.visitor(&headers(name.clone(), "bob"), 0).unwrap();
+        assert_eq!(bob.role, None, "he only looks");
         assert!(access.visitor(&headers(name, " "), 0).is_none());
         assert!(access.visitor(&headers(HOST, "localhost"), 0).is_none());
     }

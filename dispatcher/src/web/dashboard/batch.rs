@@ -8,6 +8,8 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::Dashboard;
+use super::action::Action;
+use super::activity;
 use super::batches;
 use super::error::PageError;
 use super::gantt::gantt;
@@ -53,6 +55,7 @@ pub(super) async fn batch(
         Some(label) => session.rows(EARLIER, &[&queue, &id, &label]).await?,
         None => vec![],
     };
+    let done = activity::of_batch(&session, &batch).await?;
     let now = session.now().await?;
     drop(session);
     let title = format!("Batch {id}");
@@ -61,7 +64,9 @@ pub(super) async fn batch(
         h1 { (title) " " (state(&words::text(&batch, "state"))) }
         @if let Some(label) = label { p.lead { (words::clean(label)) } }
         (progress(&batch, now))
-        @if !errors.is_empty() { h2 { "Errors" } (error_table(id, &errors, now)) }
+        (actions(&batch, id, &visitor))
+        @if !done.is_empty() { h2 { "What was done to it" } (activity::table(&done, now)) }
+        @if !errors.is_empty() { h2 { "Errors" } (error_table(id, &errors, now, &visitor)) }
         @if !cells.is_empty() { h2 { "Items" } (heat_map(id, &cells)) }
         @if !runs.is_empty() { h2 { "Runs" } (gantt(id, &runs, now)) }
         @if !earlier.is_empty() { h2 { "Earlier ones" } (compared(&batch, &earlier, now)) (batches::table(&earlier, now)) }
@@ -106,7 +111,7 @@ fn eta(batch: &Value, now: Timestamp) -> Option<String> {
     eta_seconds(batch, rate).map(words::seconds)
 }
 
-fn error_table(batch: i64, errors: &[Value], now: Timestamp) -> Markup {
+fn error_table(batch: i64, errors: &[Value], now: Timestamp, visitor: &Visitor) -> Markup {
     html! {
         div.scroll role="region" aria-label="Errors" tabindex="0" {
             table {
@@ -114,6 +119,7 @@ fn error_table(batch: i64, errors: &[Value], now: Timestamp) -> Markup {
                     tr {
                         th.number scope="col" { "Failures" } th.number scope="col" { "First item" }
                         th.wide scope="col" { "First" } th.wide scope="col" { "Last" } th scope="col" { "As in" }
+                        @if visitor.role.is_some() { th scope="col" { span.unseen { "Action" } } }
                     }
                 }
                 tbody {
@@ -126,9 +132,30 @@ fn error_table(batch: i64, errors: &[Value], now: Timestamp) -> Markup {
                                 td.wide { @if let Some(at) = words::time(error, column) { (words::clock(at, now)) } }
                             }
                             td.long { (words::short(error, "sample")) }
+                            @if visitor.role.is_some() { td { (visitor.link(&of_cause(batch, error), "Retry these")) } }
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Those that failed for one cause. What of it tells causes apart is its beginning.
+fn of_cause(batch: i64, error: &Value) -> Action {
+    let sample = error["sample"].as_str().unwrap_or_default().chars().take(1000).collect();
+    Action::Retry { batch, item: None, error: Some(sample) }
+}
+
+fn actions(batch: &Value, id: i64, visitor: &Visitor) -> Markup {
+    let retry = Action::Retry { batch: id, item: None, error: None };
+    let failed = words::number(batch, "failed") > 0 && words::text(batch, "state") != "cancelled";
+    let open = batch["finished_at"].is_null() && batch["cancel_requested_at"].is_null();
+    html! {
+        @if visitor.role.is_some() && (failed || open) {
+            p.actions {
+                @if failed { (visitor.link(&retry, "Retry what failed")) }
+                @if open { (visitor.link(&Action::Cancel { batch: id }, "Cancel")) }
             }
         }
     }

@@ -10,9 +10,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Dashboard;
+use super::action::Action;
 use super::error::PageError;
 use super::layout::{Visitor, page};
 use super::state::{ITEM_STATES, bar, state};
+use crate::people::session::Session;
 use crate::people::words;
 
 const PAGE: i32 = 50;
@@ -90,11 +92,16 @@ pub(super) async fn batches(
     let found = found.unwrap_or_default();
     let ids: Vec<i64> = found["ids"].as_array().into_iter().flatten().filter_map(Value::as_i64).collect();
     let batches = session.rows("SELECT * FROM pgbatch.peek_batches($1, 1000) b", &[&ids]).await?;
+    let queue = match filter.queue() {
+        Some(queue) => peek_queue(&session, queue).await?,
+        None => None,
+    };
     let now = session.now().await?;
     drop(session);
     let main = html! {
         h1 { "Batches" }
         (form(&filter))
+        @if let Some(queue) = &queue { (of_queue(queue, &visitor)) }
         @if batches.is_empty() { (nothing(&filter, !found["looked_to"].is_null())) } @else { (table(&batches, now)) }
         nav.pages aria-label="Further batches" {
             @if filter.before.is_some() { a href=(filter.from(None)) { "Newest" } }
@@ -102,6 +109,33 @@ pub(super) async fn batches(
         }
     };
     Ok(page("/batches", "Batches", &visitor, &main))
+}
+
+/// A queue, as `peek_queues()` has it.
+pub(super) async fn peek_queue(session: &Session, name: &str) -> Result<Option<Value>, PageError> {
+    Ok(session.row("SELECT * FROM pgbatch.peek_queues() q WHERE q.name = $1", &[&name]).await?)
+}
+
+/// How the queue is that is asked for, and what can be done with it.
+fn of_queue(queue: &Value, visitor: &Visitor) -> Markup {
+    let name = words::text(queue, "name");
+    let least = if queue["is_exact"] == false { "≥ " } else { "" };
+    let number = |column| format!("{least}{}", words::grouped(words::number(queue, column)));
+    let paused = queue["paused"] == true;
+    let turn = match paused {
+        true => visitor.link(&Action::Resume { queue: name.clone() }, "Resume"),
+        false => visitor.link(&Action::Pause { queue: name.clone() }, "Pause"),
+    };
+    let parallelism = Action::Parallelism { queue: name.clone(), max_parallel: None };
+    html! {
+        p.actions {
+            strong { (name) }
+            @if paused { (state("paused")) }
+            span { (number("running")) " running of " (words::number(queue, "max_parallel")) " at most, " (number("pending")) " pending" }
+            (turn) (visitor.link(&parallelism, "Parallelism"))
+            a href=(format!("/activity?queue={}", utf8_percent_encode(&name, NON_ALPHANUMERIC))) { "Activity" }
+        }
+    }
 }
 
 fn form(filter: &Filter) -> Markup {

@@ -18,6 +18,10 @@ pub(super) enum PageError {
     Refused(Failure),
     /// Too many look at once.
     Busy,
+    /// The link is wrong.
+    BadRequest(String),
+    /// Who asks may do nothing.
+    OnlyLooks,
 }
 
 impl From<Failure> for PageError {
@@ -36,6 +40,12 @@ impl IntoResponse for PageError {
             Self::Refused(failure) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "PostgreSQL said no", failure.to_string())
             }
+            Self::BadRequest(words) => (StatusCode::BAD_REQUEST, "That is no link of ours", words),
+            Self::OnlyLooks => (
+                StatusCode::FORBIDDEN,
+                "You may only look",
+                "No role of PostgreSQL is mapped to you: --dashboard-role does that.".to_owned(),
+            ),
             Self::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Too many look",
@@ -47,6 +57,6 @@ impl IntoResponse for PageError {
             p.problem { (words) }
             p { a href="/" { "Now" } }
         };
-        (status, page("", title, &Visitor::Anybody, &main)).into_response()
+        (status, page("", title, &Visitor::anybody(), &main)).into_response()
     }
 }

@@ -8,10 +8,12 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::Dashboard;
+use super::action::Action;
 use super::batch::peek;
 use super::error::PageError;
 use super::gantt::said;
 use super::layout::{Visitor, page};
+use super::pods::{self, PodLook};
 use super::state::{icon, state};
 use crate::people::{item as items, words};
 
@@ -33,6 +35,10 @@ pub(super) async fn item(
     let gates = items::gates(&session, batch_id, item_no).await?;
     let now = session.now().await?;
     drop(session);
+    let pod = match (&dashboard.pods, runs.last()) {
+        (Some(pods), Some(run)) => pods.look(run).await,
+        _ => PodLook::default(),
+    };
     let title = format!("Item {batch_id}/{item_no}");
     let queue = words::text(&batch, "queue");
     let main = html! {
@@ -42,12 +48,16 @@ pub(super) async fn item(
         }
         h1 { (title) " " (state(&words::text(&item, "state"))) }
         p.lead { (verdict(&item, &gates)) }
+        @if words::text(&item, "state") == "failed" {
+            p.actions { (visitor.link(&Action::Retry { batch: batch_id, item: Some(item_no), error: None }, "Retry this item")) }
+        }
         (neighbours(batch_id, i64::from(item_no), last))
         (text("Error", &item["error"]))
         (text("Result", &item["result"]))
         (text("Payload", &item["item"]))
         h2 { "Timeline" }
-        (timeline(&batch, &runs, now))
+        (timeline(&batch, &runs, &pod.moments, now))
+        (pods::shown(&pod))
         @if !runs.is_empty() { h2 { "Attempts" } (attempts(&runs, now)) }
         h2 { "Gates" }
         (gate_table(&gates))
@@ -93,8 +103,8 @@ fn text(title: &str, value: &Value) -> Markup {
 }
 
 /// From the enqueue to the last end, each with how long it took to get there.
-fn timeline(batch: &Value, runs: &[Value], now: Timestamp) -> Markup {
-    let mut moments: Vec<(Timestamp, String)> = Vec::new();
+fn timeline(batch: &Value, runs: &[Value], of_pod: &[(Timestamp, String)], now: Timestamp) -> Markup {
+    let mut moments = of_pod.to_vec();
     let mut add = |row: &Value, column: &str, words: String| {
         moments.extend(words::time(row, column).map(|at| (at, words)))
     };
@@ -226,7 +236,7 @@ mod tests {
         let batch = json!({"created_at": "2026-01-01T00:00:00Z"});
         let run = json!({"attempt": 1, "state": "timed_out", "created_at": "2026-01-01T00:00:02Z",
             "started_at": "2026-01-01T00:00:05Z", "finished_at": "2026-01-01T00:01:05Z"});
-        let shown = timeline(&batch, &[run], "2026-01-01T01:00:00Z".parse().unwrap()).into_string();
+        let shown = timeline(&batch, &[run], &[], "2026-01-01T01:00:00Z".parse().unwrap()).into_string();
         let order: Vec<usize> =
             ["enqueued", "attempt 1 claimed", "attempt 1 started", "attempt 1 ended: timed out"]
                 .iter()

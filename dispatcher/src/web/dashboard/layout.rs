@@ -3,11 +3,17 @@
 use axum::response::Html;
 use maud::{DOCTYPE, Markup, html};
 
-/// The pages, in the order of the menu: path, name, and the key after `g`.
-const PAGES: [(&str, &str, &str); 3] =
-    [("/", "Now", "n"), ("/batches", "Batches", "b"), ("/triggers", "Triggers", "t")];
+use super::action::Action;
 
-/// A whole page. `user`: who a proxy says is looking; or `None`.
+/// The pages, in the order of the menu: path, name, and the key after `g`.
+const PAGES: [(&str, &str, &str); 4] = [
+    ("/", "Now", "n"),
+    ("/batches", "Batches", "b"),
+    ("/triggers", "Triggers", "t"),
+    ("/activity", "Activity", "a"),
+];
+
+/// A whole page.
 pub(super) fn page(path: &str, title: &str, visitor: &Visitor, main: &Markup) -> Html<String> {
     let page = html! {
         (DOCTYPE)
@@ -28,10 +34,10 @@ pub(super) fn page(path: &str, title: &str, visitor: &Visitor, main: &Markup) ->
                         button #pause type="button" hidden { "Pause" }
                         button #theme type="button" hidden { "Theme" }
                         button #keys type="button" hidden { "Keys" }
-                        @match visitor {
-                            Visitor::Anybody => {}
-                            Visitor::Named(name) => span.muted { (name) }
-                            Visitor::LoggedIn => form method="post" action="/logout" { button type="submit" { "Log out" } }
+                        @match &visitor.who {
+                            Who::Anybody => {}
+                            Who::Named(name) => span.muted { (name) }
+                            Who::LoggedIn => form method="post" action="/logout" { button type="submit" { "Log out" } }
                         }
                     }
                 }
@@ -43,9 +49,36 @@ pub(super) fn page(path: &str, title: &str, visitor: &Visitor, main: &Markup) ->
     Html(page.into_string())
 }
 
-/// Who looks.
+/// Who looks, and what he may do.
 #[derive(Debug, Clone)]
-pub(super) enum Visitor {
+pub(super) struct Visitor {
+    pub(super) who: Who,
+    /// As which role of PostgreSQL he acts; none = he only looks.
+    pub(super) role: Option<String>,
+}
+
+impl Visitor {
+    /// Nobody in particular, who only looks.
+    pub(super) fn anybody() -> Self {
+        Self { who: Who::Anybody, role: None }
+    }
+
+    /// As the proxy calls him.
+    pub(super) fn name(&self) -> Option<&str> {
+        match &self.who {
+            Who::Named(name) => Some(name),
+            Who::Anybody | Who::LoggedIn => None,
+        }
+    }
+
+    /// A link to the form of an action; nothing for who only looks.
+    pub(super) fn link(&self, action: &Action, words: &str) -> Markup {
+        html! { @if self.role.is_some() { a.action href=(action.url()) { (words) "…" } } }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Who {
     /// Whoever reaches the port, which is of this host only.
     Anybody,
     /// Somebody with the token.
@@ -110,14 +143,15 @@ mod tests {
 
     #[test]
     fn what_is_below_an_entry_of_the_menu_is_marked_there_and_nowhere_else() {
-        let page = page("/batches/7", "Batch 7", &Visitor::Anybody, &html! {}).0;
+        let page = page("/batches/7", "Batch 7", &Visitor::anybody(), &html! {}).0;
         assert!(page.contains(r#"<a href="/batches" aria-current="page">"#), "{page}");
         assert_eq!(page.matches("aria-current").count(), 1);
     }
 
     #[test]
     fn what_strangers_wrote_is_text() {
-        let page = page("/", "<script>", &Visitor::Named("\"><b>".to_owned()), &html! { p { "<i>" } }).0;
+        let visitor = Visitor { who: Who::Named("\"><b>".to_owned()), role: None };
+        let page = page("/", "<script>", &visitor, &html! { p { "<i>" } }).0;
         assert!(!page.contains("<b>") && !page.contains("<i>") && !page.contains("<script> -"), "{page}");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, Stream};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Dashboard;
 
@@ -23,14 +23,16 @@ pub(super) async fn live(
     State(dashboard): State<Dashboard>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
     let looks = dashboard.health.looks();
-    let events = stream::unfold((dashboard, looks), async |(dashboard, mut looks)| {
+    // The page has just been read.
+    let told = Instant::now();
+    let events = stream::unfold((dashboard, looks, told), async |(dashboard, mut looks, told)| {
+        // The first of a storm at once; what comes with it, together afterwards.
+        sleep_until(told + PAUSE).await;
         let refresh = if dashboard.health.is_leading() { LEADER_REFRESH } else { STANDBY_REFRESH };
         // One that has not come is as good: the page is to be read again.
         let _ = timeout(refresh, looks.changed()).await;
-        sleep(PAUSE).await;
-        looks.mark_unchanged();
         // A browser drops an event without data.
-        Some((Ok(Event::default().event("changed").data("look again")), (dashboard, looks)))
+        Some((Ok(Event::default().event("changed").data("look again")), (dashboard, looks, Instant::now())))
     });
     Sse::new(events).keep_alive(KeepAlive::default())
 }

@@ -70,7 +70,8 @@ impl Sessions {
         idle.pop().map(|(_, session)| session)
     }
 
-    async fn open(&self) -> Result<Session, PageError> {
+    /// One of its own, of which nobody else hears.
+    pub(super) async fn open(&self) -> Result<Session, PageError> {
         // A password in ~/.pgpass may have changed.
         let url = connection::database(Some(self.url.clone())).map_err(PageError::Unreachable)?;
         let session = Session::connect(&url, "dashboard").await.map_err(PageError::Unreachable)?;

@@ -50,7 +50,8 @@ async function read() {
 }
 
 function follow() {
-    if (source || paused || document.hidden) return;
+    // A form that somebody fills in stays as it is.
+    if (source || paused || document.hidden || main.querySelector("[data-still]")) return;
     source = new EventSource("/live");
     source.onopen = read;
     source.addEventListener("changed", read);
@@ -116,7 +117,7 @@ function move(by) {
 function key(event) {
     const typing = event.target.closest("input, select, textarea");
     if (event.ctrlKey || event.metaKey || event.altKey || typing || byId("help").open) return;
-    const goes = { n: "/", b: "/batches", t: "/triggers" }[event.key];
+    const goes = { n: "/", b: "/batches", t: "/triggers", a: "/activity" }[event.key];
     const follows = went;
     went = event.key === "g";
     if (follows && goes) location.assign(goes);
