@@ -106,6 +106,9 @@ test-spring: build ## The PartitionHandler for Spring Batch 5 and 6, with local 
 	@tests/spring/build.sh
 	cargo test -p e2e --test spring -- --test-threads=1
 
+# Of the dashboard's tests, those of every page, every action, both themes, a phone, the keyboard and what is live.
+DASHBOARD_ON_CLUSTER := pages::the_pages accessibility::no_page actions::each keys::every live::an_open
+
 test-cluster: build cluster images image-spring-batch ## The whole path on the real cluster
 	@deploy/helm/tool.sh >/dev/null
 	@tests/kafka/install.sh
@@ -113,6 +116,8 @@ test-cluster: build cluster images image-spring-batch ## The whole path on the r
 	@tests/spring/build.sh
 	PGBATCH_TEST_KUBECONFIG=$(CURDIR)/target/cluster/kubeconfig cargo test -p pgbatch-dispatcher --test kubernetes
 	cargo test -p e2e --test cluster -- --test-threads=1
+	@tests/dashboard/install.sh
+	PGBATCH_TEST_EXECUTOR=kubernetes cargo test -p e2e --test dashboard -- --test-threads=3 $(DASHBOARD_ON_CLUSTER)
 
 # Of the faults, the most telling. A line of the table for each is added to target/tests/faults.txt.
 SHORT_FAULTS := history killed_dispatcher stopped_immediately parted_from

@@ -36,13 +36,27 @@ impl OnCluster {
     }
 
     /// The account's Role, but for one verb of one resource.
-    fn role_without(&self, resource: &str, verb: &str) -> std::io::Result<()> {
+    pub(crate) fn role_without(&self, resource: &str, verb: &str) -> std::io::Result<()> {
         let rules = VERBS.iter().filter_map(|(group, of, verbs)| {
             let verbs: Vec<&&str> = verbs.iter().filter(|v| *of != resource || **v != verb).collect();
             // A rule needs one at least.
             (!verbs.is_empty()).then(|| json!({"apiGroups": [group], "resources": [of], "verbs": verbs}))
         });
-        let rules: Vec<Value> = rules.collect();
+        self.set_role(rules.collect())
+    }
+
+    /// The account's Role, and more: group, resource and verb of each.
+    pub(crate) fn role_with(&self, more: &[(&str, &str, &str)]) -> std::io::Result<()> {
+        let own = VERBS
+            .iter()
+            .map(|(group, of, verbs)| json!({"apiGroups": [group], "resources": [of], "verbs": verbs}));
+        let more = more
+            .iter()
+            .map(|(group, of, verb)| json!({"apiGroups": [group], "resources": [of], "verbs": [verb]}));
+        self.set_role(own.chain(more).collect())
+    }
+
+    fn set_role(&self, rules: Vec<Value>) -> std::io::Result<()> {
         self.cluster.apply(&json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
             "metadata": {"name": "examined", "namespace": self.namespace.name}, "rules": rules,
@@ -50,7 +64,7 @@ impl OnCluster {
     }
 
     /// A kubeconfig of an account that has what the Role has.
-    fn account(&self) -> Result<String, Box<dyn std::error::Error>> {
+    pub(crate) fn account(&self) -> Result<String, Box<dyn std::error::Error>> {
         let namespace = self.namespace.name.as_str();
         self.cluster.kubectl(&["--namespace", namespace, "create", "serviceaccount", "examined"])?;
         self.cluster.apply(&json!({

@@ -11,6 +11,7 @@ mod keda;
 mod keda_logins;
 mod logs;
 mod on_cluster;
+mod pod_page;
 mod silence;
 mod spring;
 mod spring_partitions;
