@@ -133,6 +133,7 @@ test-faults: build cluster images ## Every fault, with batches of 200 items: hal
 bench: build $(if $(filter all jobs burst keda kafka sizes idle takeover,$(or $(WHAT),all)),cluster images) ## Every figure of the README beside its peers: target/bench/results.md
 	@tests/bench/peers/install.sh
 	$(if $(filter all kafka,$(or $(WHAT),all)),@tests/kafka/install.sh)
+	$(if $(filter all dashboard,$(or $(WHAT),all)),@tests/dashboard/install.sh)
 	@PGBATCH_BENCH_WHAT='$(WHAT)' PGBATCH_BENCH_ROUNDS='$(ROUNDS)' PGBATCH_BENCH_SECONDS='$(SECONDS)' PGBATCH_BENCH_ITEMS='$(ITEMS)' \
 		RUSTFLAGS='-C target-feature=+crt-static' cargo run --quiet --release --target $(TARGET) -p e2e --bin bench
 

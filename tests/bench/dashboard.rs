@@ -1,12 +1,14 @@
-//! How long each page of the dashboard takes where there is much of everything.
+//! How long each page of the dashboard takes where there is much of everything, and until an open one shows what has changed.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use e2e::browser::Browser;
 use e2e::http::get;
 use e2e::network::free_port;
 use e2e::postgres::Server;
 use e2e::wait::until;
 use e2e::world::World;
+use tokio::time::sleep;
 
 use crate::figures::{Bar, Report, Side, quantile};
 use crate::rig::{Failed, connect};
@@ -15,6 +17,22 @@ use crate::settings::Settings;
 const QUEUES: i64 = 1000;
 /// Of each page in a round.
 const READS: usize = 20;
+
+/// Batches 1 to 3 are those of [`fill`].
+const PAGES: [&str; 12] = [
+    "/",
+    "/?all=yes",
+    "/batches",
+    "/batches?state=failed",
+    "/batches?queue=none&label=none",
+    "/batches/1",
+    "/batches/2",
+    "/batches/3",
+    "/batches/1/items/77",
+    "/batches/2/items/77",
+    "/triggers",
+    "/activity",
+];
 
 pub(crate) async fn dashboard(server: &Server, settings: &Settings) -> Result<Report, Failed> {
     let items = settings.items(10_000_000);
@@ -27,21 +45,8 @@ pub(crate) async fn dashboard(server: &Server, settings: &Settings) -> Result<Re
         get(port, "/readyz", &[]).ok().filter(|answer| answer.status == 200)
     })
     .await;
-    let pages = [
-        "/",
-        "/?all=yes",
-        "/batches",
-        "/batches?state=failed",
-        "/batches?queue=none&label=none",
-        "/batches/1",
-        "/batches/2",
-        "/batches/3",
-        "/batches/1/items/77",
-        "/batches/2/items/77",
-        "/triggers",
-    ];
     let mut report = Report::default();
-    for page in pages {
+    for page in PAGES {
         let mut side = Side::new(format!("{page}, first byte"), "ms");
         for round in 0..=settings.rounds {
             let mut times = Vec::with_capacity(READS);
@@ -65,13 +70,45 @@ pub(crate) async fn dashboard(server: &Server, settings: &Settings) -> Result<Re
         );
         report.sides.push(side);
     }
+    let side = seen(&world, port, settings).await?;
+    report.state("dashboard, a commit to its row in an open page".to_owned(), &side, Bar::AtMost(1000.0));
+    report.sides.push(side);
     report.notes.push(
         "Medians of 20 reads of a whole page by one reader. Half of the items are pending batches of one item each in one queue; \
          batch 1 has two fifths, pending; batch 2 a tenth, nearly all ended, each by a run of its own, of which each thousandth failed; \
-         batch 3 is one of one item."
+         batch 3 is one of one item. The open page is the list of batches of one queue, in Chromium; it is enqueued at a moment of chance, \
+         when it has been quiet."
             .to_owned(),
     );
     Ok(report)
+}
+
+/// From the commit to its row in a page that is open.
+async fn seen(world: &World, port: u16, settings: &Settings) -> Result<Side, Failed> {
+    let browser = Browser::start().await?;
+    browser.open(&format!("http://127.0.0.1:{port}/batches?queue=queue-5"))?;
+    browser.until_text("#live", "live").await;
+    let mut side = Side::new("commit to seen in an open page", "ms");
+    for round in 0..=settings.rounds {
+        let mut times = Vec::with_capacity(READS);
+        for read in 0..READS {
+            sleep(Duration::from_millis(fastrand::u64(1500..3500))).await;
+            let label = format!("label {round} of {read}");
+            browser.ask(&format!(
+                "const main = document.getElementById('main');
+                 window.seen = new Promise(tell => new MutationObserver(() => main.textContent.includes('{label}') && tell(Date.now()))
+                     .observe(main, {{subtree: true, childList: true, characterData: true}}))"
+            ))?;
+            world.client.execute("SELECT pgbatch.enqueue('queue-5', label => $1)", &[&label]).await?;
+            let committed = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64() * 1e3;
+            let seen = browser.ask_later("window.seen.then(done)")?;
+            times.push(seen.as_f64().ok_or("no time")? - committed);
+        }
+        if round > 0 {
+            side.rounds.push(quantile(&times, 0.5));
+        }
+    }
+    Ok(side)
 }
 
 /// Rows as the functions would have made them, without a call for each.

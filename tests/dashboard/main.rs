@@ -4,12 +4,13 @@ mod access;
 mod accessibility;
 mod actions;
 mod board;
-mod browser;
 mod hostile;
 mod idle;
 mod keys;
 mod live;
 mod night;
 mod pages;
+
+use e2e::browser;
 
 type Tested = Result<(), Box<dyn std::error::Error>>;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod browser;
 pub mod claps;
 pub mod cluster;
 pub mod collector;
