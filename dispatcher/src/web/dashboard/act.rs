@@ -129,7 +129,7 @@ async fn outlook(session: &Session, action: &Action) -> Result<Outlook, PageErro
     match action {
         Action::Retry { batch, item, error } => {
             let found = peek(session, *batch).await?;
-            retry(session, &found, *item, error.as_deref()).await
+            Ok(retry(session, &found, *item, error.as_deref()).await)
         }
         Action::Cancel { batch } => Ok(cancel(&peek(session, *batch).await?)),
         Action::Pause { queue } | Action::Resume { queue } | Action::Parallelism { queue, .. } => {
@@ -142,39 +142,43 @@ async fn outlook(session: &Session, action: &Action) -> Result<Outlook, PageErro
     }
 }
 
-async fn retry(
-    session: &Session,
-    batch: &Value,
-    item: Option<i32>,
-    error: Option<&str>,
-) -> Result<Outlook, PageError> {
+async fn retry(session: &Session, batch: &Value, item: Option<i32>, error: Option<&str>) -> Outlook {
     const FAILED: &str = "SELECT count(*) FROM (SELECT FROM pgbatch.items i WHERE i.batch_id = $1 AND i.state = 'failed' \
         AND ($2::int IS NULL OR i.item_no = $2) AND ($3::text IS NULL OR pgbatch.error_kind(i.error) = pgbatch.error_kind($3)) LIMIT $4) i";
-    let least = |is_more| if is_more { "at least " } else { "" };
-    let (count, least) = match (item, error) {
-        (None, None) => (words::number(batch, "failed"), least(batch["is_exact"] == false)),
+    let counted = match (item, error) {
+        (None, None) => Some((words::number(batch, "failed"), batch["is_exact"] != false)),
         _ => {
             let id = words::number(batch, "id");
-            let count = session.number(FAILED, &[&id, &item, &error, &COUNTED_MAX]).await?;
-            (count, least(count == COUNTED_MAX))
+            // The items of a batch of millions may take longer than a page may.
+            let count = session.number(FAILED, &[&id, &item, &error, &COUNTED_MAX]).await.ok();
+            count.map(|count| (count, count < COUNTED_MAX))
         }
     };
+    Outlook { about: about(batch), ..retried(batch, counted, error) }
+}
+
+/// `counted`: how many have failed, and whether that is all; none = it is not known.
+fn retried(batch: &Value, counted: Option<(i64, bool)>, error: Option<&str>) -> Outlook {
+    let total = words::count(words::number(batch, "items"), "item");
     let attempts = words::count(words::number(batch, "max_attempts"), "attempt");
-    let mut told = vec![format!(
-        "{least}{} of its {} failed{}. They are tried again at once, with {attempts} each.",
-        words::grouped(count),
-        words::count(words::number(batch, "items"), "item"),
-        if error.is_some() { " for this cause" } else { "" }
-    )];
+    let cause = if error.is_some() { " for this cause" } else { "" };
+    let least = counted.filter(|(_, is_all)| !is_all).map_or("", |_| "at least ");
+    let failed = match counted {
+        Some((count, _)) => format!("{least}{} of its {total} failed{cause}", words::grouped(count)),
+        None => format!("How many of its {total} failed{cause} takes too long to be counted"),
+    };
+    let mut told = vec![format!("{failed}. They are tried again at once, with {attempts} each.")];
     told.extend(error.map(words::clean));
-    let button = match words::text(batch, "state").as_str() {
-        "cancelled" => {
+    let button = match (words::text(batch, "state").as_str(), counted) {
+        ("cancelled", _) => {
             told.push("It was cancelled: nothing of it is tried again. Enqueue its items anew.".to_owned());
             None
         }
-        _ => (count > 0).then(|| format!("Retry {least}{}", words::count(count, "item"))),
+        (_, Some((0, _))) => None,
+        (_, Some((count, _))) => Some(format!("Retry {least}{}", words::count(count, "item"))),
+        (_, None) => Some("Retry them".to_owned()),
     };
-    Ok(Outlook { about: about(batch), words: told, button })
+    Outlook { about: String::new(), words: told, button }
 }
 
 fn cancel(batch: &Value) -> Outlook {
@@ -243,6 +247,26 @@ mod tests {
         assert_eq!(open.button.as_deref(), Some("Cancel 1,032 items"));
         let ended = cancel(&json!({"queue": "q", "state": "failed", "finished_at": "2026-01-01T00:00:00Z"}));
         assert_eq!((ended.words[0].as_str(), ended.button), ("It has ended: failed.", None));
+    }
+
+    #[test]
+    fn what_is_retried_is_counted_as_far_as_it_can_be() {
+        let batch = json!({"items": 5000, "max_attempts": 3, "state": "failed"});
+        let told = |counted, error| {
+            let outlook = retried(&batch, counted, error);
+            (outlook.words.join("|"), outlook.button)
+        };
+        let again = "They are tried again at once, with 3 attempts each.";
+        let all = told(Some((2, true)), None);
+        assert_eq!(all, (format!("2 of its 5,000 items failed. {again}"), Some("Retry 2 items".to_owned())));
+        let some = told(Some((1000, false)), Some("no\nroom"));
+        assert_eq!(
+            some.0,
+            format!("at least 1,000 of its 5,000 items failed for this cause. {again}|no room")
+        );
+        assert_eq!(some.1.as_deref(), Some("Retry at least 1,000 items"));
+        assert_eq!(told(None, Some("x")).1.as_deref(), Some("Retry them"));
+        assert_eq!(told(Some((0, true)), None).1, None);
     }
 
     #[test]
