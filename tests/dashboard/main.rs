@@ -4,11 +4,13 @@ mod access;
 mod accessibility;
 mod board;
 mod browser;
+mod deadlines;
 mod hostile;
 mod idle;
 mod keys;
 mod live;
 mod night;
 mod pages;
+mod plumbing;
 
 type Tested = Result<(), Box<dyn std::error::Error>>;
