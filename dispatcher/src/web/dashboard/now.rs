@@ -63,7 +63,7 @@ pub(super) async fn now(
     let session = dashboard.sessions.lend().await?;
     let queues = queues(&session).await?;
     let failing = session.rows(FAILING, &[&i64::try_from(FAILING_MAX).unwrap_or(5)]).await?;
-    let deadlines = deadlines(&session, i32::try_from(DEADLINES_MAX).unwrap_or(20)).await?;
+    let deadlines = deadlines(&session, i32::try_from(DEADLINES_MAX).unwrap_or(10)).await?;
     let triggers = session
         .rows("SELECT t.name, t.error FROM pgbatch.triggers t WHERE t.error IS NOT NULL LIMIT 5", &[])
         .await?;

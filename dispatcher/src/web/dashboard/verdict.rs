@@ -14,7 +14,7 @@ const LINES_MAX: usize = 6;
 /// Of so many batches that are past their deadline each has a line: those that fail have theirs beside them.
 const LATE_MAX: usize = 2;
 /// So many are looked at, and as many whose deadline is next.
-pub(super) const DEADLINES_MAX: usize = 20;
+pub(super) const DEADLINES_MAX: usize = 10;
 
 /// What is told of.
 pub(super) struct Seen<'a> {
@@ -236,10 +236,10 @@ mod tests {
     #[test]
     fn many_missed_deadlines_leave_room_for_what_fails() {
         let late: Vec<Value> =
-            (0..20).map(|id| json!({"id": id, "deadline": "2026-01-02T05:45:00Z"})).collect();
+            (0..10).map(|id| json!({"id": id, "deadline": "2026-01-02T05:45:00Z"})).collect();
         let failing = json!([{"id": 12, "queue": "billing", "failed": 1, "items": 1}]);
         let lines = told(&led(), json!([]), failing, &late);
-        assert_eq!((lines.len(), lines[2].1.as_str()), (4, "and at least 18 more past their deadline"));
+        assert_eq!((lines.len(), lines[2].1.as_str()), (4, "and at least 8 more past their deadline"));
         assert!(lines[3].1.starts_with("billing, batch 12: 1 of 1 items failed"), "{lines:?}");
         assert_eq!(told(&led(), json!([]), json!([]), &late[..3])[2].1, "and 1 more past their deadline");
     }
