@@ -17,7 +17,7 @@ async fn a_missed_deadline_is_bad_and_one_that_will_be_missed_is_a_warning() -> 
     assert!(missed.starts_with(&format!("exports \"export\", batch {running}: 2")), "{missed}");
     assert!(missed.contains(" past its deadline, ") && missed.ends_with("; it is running"), "{missed}");
     let threatened = line("warning", late)?;
-    let begin = format!("statements \"nightly 2026-11-27\", batch {late}: at this rate done about ");
+    let begin = format!("ledgers \"nightly 2026-11-27\", batch {late}: at this rate done about ");
     assert!(threatened.starts_with(&begin) && threatened.ends_with(" after its deadline"), "{threatened}");
 
     browser.click(&format!("#verdict li.warning a[href='/batches/{late}']"))?;

@@ -32,7 +32,7 @@ impl Night {
         let wait = format!("until [ -e '{}/end' ]; do sleep 0.05; done", world.dir.display());
         world.shell_queue("exports", &wait, ", max_parallel => 3").await?;
         world
-            .shell_queue("statements", &format!("[ $PGBATCH_ARG_N -le 12 ] || {wait}"), ", max_parallel => 3")
+            .shell_queue("ledgers", &format!("[ $PGBATCH_ARG_N -le 12 ] || {wait}"), ", max_parallel => 3")
             .await?;
         world.shell_queue("mails", "true", "").await?;
         world.shell_queue("reports", "true", "").await?;
@@ -48,7 +48,7 @@ impl Night {
                 "SELECT pgbatch.enqueue_query('{queue}', 'SELECT n{more} FROM generate_series(1, {items}) n', label => '{label}')"
             )
         };
-        let late = board.number(&enqueue("statements", 30, "nightly 2026-11-27", "")).await?;
+        let late = board.number(&enqueue("ledgers", 30, "nightly 2026-11-27", "")).await?;
         let before = board.number(&enqueue("invoices", 12, "nightly 2026-11-26", ", true AS good")).await?;
         board.until_state(before, "succeeded").await;
         let failed = board.number(&enqueue("invoices", 120, "nightly 2026-11-27", "")).await?;
@@ -62,7 +62,7 @@ impl Night {
             board.number(sql).await.ok().filter(|running| *running == 3)
         })
         .await;
-        until("twelve statements to have ended", SOON, async || {
+        until("twelve ledgers to have ended", SOON, async || {
             let sql = format!("SELECT succeeded::bigint FROM pgbatch.batches WHERE id = {late}");
             board.number(&sql).await.ok().filter(|ended| *ended == 12)
         })
