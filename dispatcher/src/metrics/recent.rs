@@ -191,6 +191,7 @@ mod tests {
         assert_eq!(recent.ends("q").unwrap()[0], Ended { well: 1, badly: 1 }, "59 minutes ago");
         advance(MINUTE).await;
         assert_eq!(recent.ends("q").unwrap()[0], Ended { well: 1, badly: 0 }, "that was an hour ago");
+        assert_eq!(last(&recent, 1), [(0, 0)], "in its place in the ring");
         assert_eq!(recent.ends("other").map(|ends| ends[0].badly), Some(1));
         advance(60 * MINUTE).await;
         assert_eq!(recent.ends("q"), None);
