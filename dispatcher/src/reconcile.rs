@@ -136,6 +136,7 @@ async fn session<E: Executors>(
             &executor.insert((store.installation().to_owned(), made)).1
         }
     };
+    health.executor(executor.kind());
     info!(database = %database.target(), executor = executor.kind(), "dispatching");
     let (seen, watched) = watch::channel(kafka::Seen::default());
     tokio::select! {

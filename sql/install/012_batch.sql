@@ -43,7 +43,9 @@ CREATE TABLE pgbatch.batch (
     -- The trace that it was enqueued in, as the client has said by SET LOCAL pgbatch.traceparent (W3C Trace Context). What has not that
     -- shape is none: an enqueue does not fail for it.
     traceparent         text        DEFAULT pg_catalog.substring(pg_catalog.current_setting('pgbatch.traceparent', true),
-        '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}')
+        '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}'),
+    -- When it must have finished, for people: nothing is stopped or reordered by it.
+    deadline            timestamptz
 );
 
 -- Few indexes, though most are empty most of the time: a transaction locks each, and beyond 16 locks it takes them where all
@@ -86,8 +88,10 @@ CREATE INDEX batch_movable ON pgbatch.batch (pgbatch.waits_for(state, after), no
 CREATE VIEW pgbatch.movable_batch AS
 SELECT b.id, b.after, b.not_before, pgbatch.waits_for(b.state, b.after) AS waits_for FROM pgbatch.batch b
 WHERE b.state = 'waiting' OR b.state = 'pending' AND b.items = 0;
--- The ended batches, in the order of their deletion.
-CREATE INDEX batch_expires ON pgbatch.batch (expires_at) WHERE expires_at IS NOT NULL;
+
+-- The ended batches, in the order of their deletion; and behind them, as they have no such time, the open ones that have a deadline, in
+-- the order of these. Two in one: see above.
+CREATE INDEX batch_expires ON pgbatch.batch (expires_at, deadline) WHERE expires_at IS NOT NULL OR deadline IS NOT NULL;
 
 -- The ended batches that the view "queues" counts failures of.
 CREATE INDEX batch_failed ON pgbatch.batch (queue) WHERE failed > 0;

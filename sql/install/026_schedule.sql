@@ -17,7 +17,9 @@ CREATE TABLE pgbatch.schedule (
     skipped_at    timestamptz,
     -- Why the next one fails, for people, and how often in a row it did.
     error         text,
-    failures      int         NOT NULL DEFAULT 0
+    failures      int         NOT NULL DEFAULT 0,
+    -- How long after its occurrence a batch must have finished; NULL = whenever.
+    finish_within interval
 );
 
 -- What is due.

@@ -15,6 +15,22 @@ BEGIN
 END
 $$;
 
+-- pgbatch.check_moment: checks a point in time. Later ones, and endless ones, are beyond the clocks of other programs: the
+-- dispatcher's, for one.
+--
+-- Parameters:  argument its name, for the message
+--              value    the point in time; NULL = none
+--              hint     what to do instead
+-- Errors:      22023 where it is infinite, or not before the year 9999
+CREATE FUNCTION pgbatch.check_moment(argument text, value timestamptz, hint text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT isfinite(value) OR value >= '9999-01-01 00:00:00+00' THEN
+        PERFORM pgbatch.reject(format('%s must be a point in time before the year 9999, not %s', argument, value), hint);
+    END IF;
+END
+$$;
+
 -- pgbatch.check_interval: checks a duration.
 --
 -- Parameters:  argument its name, for the message

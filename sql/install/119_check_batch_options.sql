@@ -14,11 +14,7 @@ BEGIN
     IF priority IS NULL THEN
         PERFORM pgbatch.reject('priority must not be NULL', 'Leave priority out for its default, 0.');
     END IF;
-    -- Later ones, and endless ones, are beyond the clocks of other programs: the dispatcher's, for one.
-    IF NOT isfinite(not_before) OR not_before >= '9999-01-01 00:00:00+00' THEN
-        PERFORM pgbatch.reject(format('not_before must be a point in time before the year 9999, not %s', not_before),
-            'To hold back everything of a queue, use pgbatch.pause_queue().');
-    END IF;
+    PERFORM pgbatch.check_moment('not_before', not_before, 'To hold back everything of a queue, use pgbatch.pause_queue().');
     -- The label is part of a notification, which is limited; the keys are indexed.
     IF greatest(octet_length(label), octet_length(unique_key), octet_length(key)) > 1024 THEN
         PERFORM pgbatch.reject('label, unique_key and key must be at most 1024 bytes each',

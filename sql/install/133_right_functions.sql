@@ -9,12 +9,12 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
         -- From inside a run: its token is the right.
         WHEN 'any' THEN '{next_item,complete_item,complete_items,fail_item,heartbeat,run_statement,contract_version,version,transitions}'
         WHEN 'enqueue' THEN '{enqueue,enqueue_batch,enqueue_query,enqueue_ranges,open_query_batch,add_query_items,'
-            'close_query_batch,check_ranges,check_number,key_order,sample_percent,reject}'
+            'close_query_batch,check_ranges,check_number,key_order,sample_percent,reject,set_deadline}'
         WHEN 'manage' THEN '{alter_queue,reset_queue,pause_queue,resume_queue,cancel_batch,retry_batch,enqueue_on_insert,'
             'prepare_insert_trigger,register_insert_trigger,enqueue_inserted,watch_kafka,seek_kafka,schedule,register_schedule,'
-            'alter_schedule,backfill,drop_trigger,trigger_drop,forget_trigger,withdraw_trigger}'
+            'alter_schedule,backfill,drop_trigger,trigger_drop,forget_trigger,withdraw_trigger,set_deadline}'
         WHEN 'read' THEN '{explain_item,explain_dispatcher,leader_key,wait_batch,spring_steps,peek_batches,peek_queues,peek_progress,find_batches,'
-            'batch_errors,error_kind,batch_map}'
+            'find_deadlines,batch_errors,error_kind,batch_map}'
         WHEN 'own' THEN '{grant,revoke,drop_queue}'
         -- The last four are for "pgbatch doctor": who leads, a try of the doorbell, and the version.
         WHEN 'dispatch' THEN '{await_lead,claim,claim_next,contract_version,doorbell_seq,finish_runs,kafka_items,kafka_triggers,next_attempts,note_kafka,'

@@ -33,6 +33,9 @@ BEGIN
         PERFORM pgbatch.reject(format('overlap is invalid: %s', coalesce(quote_literal(s.overlap), 'NULL')),
             'Give ''allow'' or ''skip''.');
     END IF;
+    IF s.finish_within IS NOT NULL THEN
+        PERFORM pgbatch.check_interval('finish_within', s.finish_within, '1 s');
+    END IF;
     IF s.missed = 'run_all' AND s.overlap = 'skip' THEN
         PERFORM pgbatch.reject('missed ''run_all'' contradicts overlap ''skip''',
             'Missed occurrences are made together, so all but the first would be skipped. For one after the other give overlap '

@@ -24,13 +24,15 @@
 --                             none that is more than a minute late
 --              missed_window  and none that is older than this
 --              overlap        'skip': an occurrence is left out while the schedule's latest batch is open
+--              finish_within  the deadline of each batch: this long after its occurrence; NULL = none. See set_deadline()
 -- Errors:      22023 for a bad argument, 42501 for a query of a caller who is not the extension's owner, 42704 for an unknown
 --              queue, 42710 for a name that is taken
 -- Locks:       queue, against other creators and drop_queue(), not against enqueuers
 -- Writes:      trigger, schedule; a view for the query
 CREATE FUNCTION pgbatch.schedule(
     name text, queue text, cron text, timezone text DEFAULT 'UTC', items jsonb[] DEFAULT NULL, query text DEFAULT NULL,
-    missed text DEFAULT 'run_once', missed_window interval DEFAULT '7 days', overlap text DEFAULT 'allow'
+    missed text DEFAULT 'run_once', missed_window interval DEFAULT '7 days', overlap text DEFAULT 'allow',
+    finish_within interval DEFAULT NULL
 ) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -40,7 +42,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'items and query are both given',
             HINT = 'The items are those that are given, or the rows of the query.';
     END IF;
-    PERFORM pgbatch.register_schedule(name, queue, cron, timezone, items, missed, missed_window, overlap, query IS NOT NULL);
+    PERFORM pgbatch.register_schedule(name, queue, cron, timezone, items, missed, missed_window, overlap, query IS NOT NULL,
+        finish_within);
     IF query IS NOT NULL THEN
         view := 'scheduled_' OPERATOR(pg_catalog.||) pg_catalog.md5(name);
         PERFORM pgbatch.create_query_view(view, query,
@@ -61,7 +64,7 @@ COMMENT ON FUNCTION pgbatch.schedule IS 'Each occurrence of a cron expression in
 -- Writes:      trigger, schedule
 CREATE FUNCTION pgbatch.register_schedule(
     name text, queue text, cron text, timezone text, items jsonb[], missed text, missed_window interval, overlap text,
-    has_query boolean
+    has_query boolean, finish_within interval
 ) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -78,6 +81,7 @@ BEGIN
     s.missed := missed;
     s.missed_window := missed_window;
     s.overlap := overlap;
+    s.finish_within := finish_within;
     PERFORM pgbatch.check_schedule(s);
     PERFORM pgbatch.claim_trigger_name(name, 'pgbatch.schedule(''nightly'', ''claps'', ''0 2 * * *'', ''Europe/Paris'')');
     LOCK TABLE pgbatch.queue IN SHARE ROW EXCLUSIVE MODE;

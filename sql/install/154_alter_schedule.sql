@@ -3,13 +3,14 @@
 --
 -- Parameters:  name     which schedule
 --              enabled  false: nothing occurs, and nothing counts as missed
---              the others as for schedule(); NULL = unchanged
+--              the others as for schedule(); NULL = unchanged. finish_within '0': no deadline any more
 -- Errors:      22023 for a bad argument, 42704 for an unknown schedule, 42501 if it is not the caller's
 -- Locks:       the schedule's row
 -- Writes:      schedule
 CREATE FUNCTION pgbatch.alter_schedule(
     name text, cron text DEFAULT NULL, timezone text DEFAULT NULL, items jsonb[] DEFAULT NULL, missed text DEFAULT NULL,
-    missed_window interval DEFAULT NULL, overlap text DEFAULT NULL, enabled boolean DEFAULT NULL
+    missed_window interval DEFAULT NULL, overlap text DEFAULT NULL, enabled boolean DEFAULT NULL,
+    finish_within interval DEFAULT NULL
 ) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -26,13 +27,14 @@ BEGIN
     new.missed_window := coalesce(missed_window, old.missed_window);
     new.overlap := coalesce(overlap, old.overlap);
     new.enabled := coalesce(enabled, old.enabled);
+    new.finish_within := nullif(coalesce(finish_within, old.finish_within), '0');
     PERFORM pgbatch.check_schedule(new);
     IF (new.cron, new.timezone, new.enabled) IS DISTINCT FROM (old.cron, old.timezone, old.enabled) THEN
         new.next_runs := CASE WHEN new.enabled THEN pgbatch.next_runs(new, now()) ELSE '{}' END;
     END IF;
     UPDATE pgbatch.schedule s SET cron = new.cron, timezone = new.timezone, items = new.items, missed = new.missed,
-        missed_window = new.missed_window, overlap = new.overlap, enabled = new.enabled, next_runs = new.next_runs,
-        due_at = new.next_runs[1], error = NULL, failures = 0
+        missed_window = new.missed_window, overlap = new.overlap, enabled = new.enabled, finish_within = new.finish_within,
+        next_runs = new.next_runs, due_at = new.next_runs[1], error = NULL, failures = 0
     WHERE s.trigger_name = alter_schedule.name;
     PERFORM pgbatch.note_action('alter_schedule', NULL, pgbatch.changes(to_jsonb(old) - 'next_runs', to_jsonb(new) - 'next_runs'),
         trigger_name => name);

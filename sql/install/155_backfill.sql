@@ -1,5 +1,6 @@
 -- pgbatch.backfill: makes the batches of past occurrences of a schedule: of those that none was made of, in their order,
--- whatever `missed` and `overlap` say. What it makes depends on the schedule as it is now.
+-- whatever `missed` and `overlap` say. What it makes depends on the schedule as it is now; but a deadline that has passed is none: nobody
+-- can keep it any more.
 --
 -- Parameters:  name  which schedule
 --              from  the first of them is not before this
@@ -12,10 +13,11 @@
 CREATE FUNCTION pgbatch.backfill(name text, "from" timestamptz, "to" timestamptz) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    s     CONSTANT pgbatch.schedule := pgbatch.lock_schedule(name);
-    at    bigint;
-    made  int := 0;
-    seen  int := 0;
+    s      pgbatch.schedule := pgbatch.lock_schedule(name);
+    within CONSTANT interval := s.finish_within;
+    at     bigint;
+    made   int := 0;
+    seen   int := 0;
 BEGIN
     IF "from" IS NULL OR "to" IS NULL OR "from" >= "to" OR "to" > now() OR NOT isfinite("from") THEN
         PERFORM pgbatch.reject(format('the span from %s to %s is no past time', coalesce("from"::text, 'NULL'),
@@ -30,6 +32,7 @@ BEGIN
         IF seen > 10000 THEN
             PERFORM pgbatch.reject('the span has more than 10000 occurrences', 'Give a shorter one, several times.');
         END IF;
+        s.finish_within := CASE WHEN pgbatch.deadline_of(to_timestamp(at), within) > now() THEN within END;
         IF pgbatch.enqueue_occurrence(s, to_timestamp(at)) IS NOT NULL THEN
             made := made + 1;
         END IF;

@@ -4,7 +4,7 @@ SELECT b.id, b.queue, b.label, b.state::text AS state, b.items,
     n.pending, n.running, n.retrying, n.succeeded, n.failed,
     b.items - n.pending - n.running - n.retrying - n.succeeded - n.failed AS cancelled,
     b.priority, b.key, b.unique_key, b.not_before, b.after, b.max_attempts,
-    b.created_at, b.created_by, b.started_at, b.finished_at, b.cancel_requested_at, b.cancel_reason
+    b.created_at, b.created_by, b.started_at, b.finished_at, b.cancel_requested_at, b.cancel_reason, b.deadline
 FROM pgbatch.batch b
 LEFT JOIN pgbatch.batch_progress p ON p.id = b.id AND b.state = 'running'
 CROSS JOIN LATERAL (
@@ -21,4 +21,5 @@ COMMENT ON COLUMN pgbatch.batches.items IS 'Number of items; the six counts that
 COMMENT ON COLUMN pgbatch.batches.retrying IS 'Items whose last run failed and that wait for the next one';
 COMMENT ON COLUMN pgbatch.batches.failed IS 'Items that failed for good, until retry_batch()';
 COMMENT ON COLUMN pgbatch.batches.after IS 'The batches that must succeed first';
+COMMENT ON COLUMN pgbatch.batches.deadline IS 'When it must have finished, by set_deadline() or the schedule''s finish_within; for people';
 COMMENT ON COLUMN pgbatch.batches.cancel_requested_at IS 'Since when it is being cancelled; its live runs stop first';

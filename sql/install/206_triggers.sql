@@ -7,7 +7,7 @@ SELECT t.name, t.kind, t.queue,
     coalesce(r.error, k.error, s.error) AS error,
     t.source::text AS source, t.condition,
     CASE WHEN t.kind <> 'insert' THEN pg_catalog.pg_get_viewdef(t.source) END AS query, t.created_at, t.created_by,
-    s.cron, s.timezone, s.next_runs, s.skipped_at
+    s.cron, s.timezone, s.next_runs, s.skipped_at, s.finish_within
 FROM pgbatch.live_triggers t
 LEFT JOIN pgbatch.watch_run r ON r.trigger_name = t.name
 LEFT JOIN pgbatch.kafka_trigger k ON k.trigger_name = t.name
@@ -25,3 +25,4 @@ COMMENT ON COLUMN pgbatch.triggers.condition IS 'Which rows; NULL = all';
 COMMENT ON COLUMN pgbatch.triggers.error IS 'Why its query failed the last time, or what is not noticed';
 COMMENT ON COLUMN pgbatch.triggers.next_runs IS 'Its next occurrences; one that has passed is missed, or fails: see error';
 COMMENT ON COLUMN pgbatch.triggers.skipped_at IS 'The latest occurrence that was left out because the batch before it was open';
+COMMENT ON COLUMN pgbatch.triggers.finish_within IS 'How long after its occurrence a batch must have finished';

@@ -9,14 +9,14 @@
 CREATE FUNCTION pgbatch.peek_batches(ids bigint[], runs_max int DEFAULT 10000) RETURNS TABLE (
     id bigint, queue text, label text, state text, items int,
     pending int, running int, retrying int, succeeded int, failed int, cancelled int, is_exact boolean,
-    priority int, key text, unique_key text, not_before timestamptz, after bigint[], max_attempts int,
+    priority int, key text, unique_key text, not_before timestamptz, deadline timestamptz, after bigint[], max_attempts int,
     created_at timestamptz, created_by text, started_at timestamptz, finished_at timestamptz,
     cancel_requested_at timestamptz, cancel_reason text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
     SELECT b.id, b.queue, b.label, b.state::text, b.items,
         n.pending, n.running, n.retrying, n.succeeded, n.failed,
         b.items - n.pending - n.running - n.retrying - n.succeeded - n.failed, coalesce(p.is_exact, true),
-        b.priority, b.key, b.unique_key, b.not_before, b.after, b.max_attempts,
+        b.priority, b.key, b.unique_key, b.not_before, b.deadline, b.after, b.max_attempts,
         b.created_at, b.created_by, b.started_at, b.finished_at, b.cancel_requested_at, b.cancel_reason
     FROM unnest(ids) WITH ORDINALITY w (id, place)
     JOIN pgbatch.batch b ON b.id = w.id

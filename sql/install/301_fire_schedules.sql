@@ -118,10 +118,22 @@ BEGIN
     ELSE
         total := pgbatch.insert_scheduled_rows(t.source, batch, scheduled_for);
     END IF;
-    UPDATE pgbatch.batch b SET items = total, has_fresh = total > 0, trigger_name = t.name, created_by = t.created_by
+    UPDATE pgbatch.batch b SET items = total, has_fresh = total > 0, trigger_name = t.name, created_by = t.created_by,
+        deadline = pgbatch.deadline_of(scheduled_for, s.finish_within)
     WHERE b.id = batch;
     RETURN batch;
 END
+$$;
+
+-- pgbatch.deadline_of: when the batch of an occurrence must have finished.
+--
+-- In seconds, a day being 24 hours: whichever time zone the session has.
+--
+-- Parameters:  scheduled_for  the occurrence
+--              finish_within  as schedule() has it; NULL = whenever
+CREATE FUNCTION pgbatch.deadline_of(scheduled_for timestamptz, finish_within interval) RETURNS timestamptz
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT scheduled_for + make_interval(secs => extract(epoch FROM finish_within)::double precision)
 $$;
 
 -- pgbatch.insert_scheduled_rows: inserts the rows of a schedule's query as items.

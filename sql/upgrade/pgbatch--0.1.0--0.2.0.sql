@@ -21,3 +21,11 @@ ALTER TABLE pgbatch.batch ADD COLUMN traceparent text
         '^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}');
 DROP FUNCTION pgbatch.retry_batch(bigint);
 DROP FUNCTION pgbatch.retry_failed_items(pgbatch.batch);
+
+ALTER TABLE pgbatch.batch ADD COLUMN deadline timestamptz;
+DROP INDEX pgbatch.batch_expires;
+CREATE INDEX batch_expires ON pgbatch.batch (expires_at, deadline) WHERE expires_at IS NOT NULL OR deadline IS NOT NULL;
+ALTER TABLE pgbatch.schedule ADD COLUMN finish_within interval;
+DROP FUNCTION pgbatch.schedule(text, text, text, text, jsonb[], text, text, interval, text);
+DROP FUNCTION pgbatch.register_schedule(text, text, text, text, jsonb[], text, interval, text, boolean);
+DROP FUNCTION pgbatch.alter_schedule(text, text, text, jsonb[], text, interval, text, boolean);

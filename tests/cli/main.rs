@@ -2,6 +2,7 @@
 
 mod actions;
 mod connection;
+mod deadlines;
 mod doctoring;
 mod following;
 mod importing;

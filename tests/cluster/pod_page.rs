@@ -34,6 +34,7 @@ async fn the_page_of_an_item_has_its_pods_way_and_log_while_there_is_a_pod() -> 
     let _dispatcher = on.dispatcher_with(&flags, None, &account)?;
     let batch = on.enqueue("speaks", json!({})).await?;
     on.until_count("the run to be running", RUNNING_RUNS, batch, 1, SOON).await;
+    until_told(port, "/", &["every namespace is synced", "no request was turned away (429)"]).await;
     let path = format!("/batches/{batch}/items/1");
     let started = "container main started";
     let refused = ["Of its pod not all is known: no Events: ", "; no log: ", "cannot get resource", started];

@@ -4,12 +4,14 @@ mod access;
 mod accessibility;
 mod actions;
 mod board;
+mod deadlines;
 mod hostile;
 mod idle;
 mod keys;
 mod live;
 mod night;
 mod pages;
+mod plumbing;
 
 use e2e::browser;
 

@@ -159,12 +159,13 @@ async fn a_phone_shows_every_page_without_moving_it_sideways() -> Tested {
 
 /// Each page.
 pub(crate) fn paths(night: &Night) -> Vec<String> {
-    let Night { failed, before, running, paused } = night;
+    let Night { failed, before, running, late, paused } = night;
     vec![
         "/".to_owned(),
         "/batches".to_owned(),
         format!("/batches/{failed}"),
         format!("/batches/{running}"),
+        format!("/batches/{late}"),
         format!("/batches/{before}"),
         format!("/batches/{failed}/items/57"),
         format!("/batches/{paused}/items/1"),

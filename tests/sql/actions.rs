@@ -31,6 +31,13 @@ const CALLS: &[(&str, &str)] = &[
     ("pause_queue('q')", "pause_queue q - - -"),
     ("resume_queue('q')", "resume_queue q - - -"),
     ("retry_batch(1)", r#"retry_batch q 1 - {"items": 2}"#),
+    (
+        "set_deadline(1, '2026-01-02 06:00:00+00')",
+        r#"set_deadline q 1 - {"deadline": {"to": "2026-01-02T06:00:00+00:00", "from": null}}"#,
+    ),
+    // It has it already; and what a batch is enqueued with is no action.
+    ("set_deadline(1, '2026-01-02 06:00:00+00')", ""),
+    ("set_deadline(pgbatch.enqueue('q'), now())", ""),
     ("cancel_batch(1)", "cancel_batch q 1 - -"),
     // It has ended.
     ("cancel_batch(1)", ""),

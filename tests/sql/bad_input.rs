@@ -132,6 +132,10 @@ bad_input! {
     retry_with_a_key_that_is_taken: &failed("SELECT pgbatch.enqueue('q', unique_key => 'u'); SELECT pgbatch.retry_batch(1)") => "55000" "batch 1 cannot be retried: another open batch has its unique key 'u'";
     wait_for_an_own_batch: "SELECT pgbatch.enqueue('q'); SELECT pgbatch.wait_batch(1)" => "55000" "batch 1 was made by this transaction and starts when it commits";
     wait_in_the_past: "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pgbatch.wait_batch(1)" => "25000" "wait_batch() cannot see the end of a batch in a repeatable read transaction";
+    deadline_of_unknown_batch: "SELECT pgbatch.set_deadline(77, now())" => "42704" "batch 77 does not exist";
+    deadline_that_is_endless: "SELECT pgbatch.enqueue('q'); SELECT pgbatch.set_deadline(1, 'infinity')" => "22023" "deadline must be a point in time before the year 9999, not infinity";
+    deadline_beyond_clocks: "SELECT pgbatch.set_deadline(pgbatch.enqueue('q'), '9999-01-01 00:00:00+00')" => "22023" "deadline must be a point in time before the year 9999, not";
+    deadline_of_an_ended_batch: "SELECT pgbatch.enqueue('q'); SELECT pgbatch.cancel_batch(1); SELECT pgbatch.set_deadline(1, now())" => "55000" "batch 1 has ended, and needs no deadline: cancelled";
     explain_unknown_batch: "SELECT pgbatch.explain_item(77, 1)" => "42704" "batch 77 does not exist";
     explain_item_that_is_not_there: "SELECT pgbatch.enqueue('q'); SELECT pgbatch.explain_item(1, 2)" => "22023" "item_no 2 is not an item of batch 1";
     report_of_no_run: "SELECT pgbatch.complete_item(NULL, 'x', 1)" => "55000" "run NULL is over or the token is wrong";

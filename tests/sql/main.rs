@@ -8,6 +8,7 @@ mod claim_next;
 mod complete_items;
 mod cost;
 mod count_input;
+mod deadlines;
 mod dice;
 mod disrupted;
 mod doorbell;

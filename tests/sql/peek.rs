@@ -36,7 +36,7 @@ async fn difference(client: &Client, one: &str, other: &str) -> Tested<Vec<Strin
 }
 
 const BATCH: &str = "id, queue, label, state, items, pending, running, retrying, succeeded, failed, cancelled, priority, key, \
-    unique_key, not_before, after, max_attempts, created_at, created_by, started_at, finished_at, cancel_requested_at, cancel_reason";
+    unique_key, not_before, deadline, after, max_attempts, created_at, created_by, started_at, finished_at, cancel_requested_at, cancel_reason";
 
 #[tokio::test]
 async fn peeks_have_what_the_views_have() -> Tested {
@@ -165,7 +165,8 @@ async fn one_sees_what_one_may_read_and_nothing_else() -> Tested {
     all_kinds(&client).await?;
     client
         .batch_execute(
-            "SELECT pgbatch.create_queue('open', sql => 'SELECT 1'); SELECT pgbatch.enqueue('open')",
+            "SELECT pgbatch.create_queue('open', sql => 'SELECT 1'); SELECT pgbatch.enqueue('open');
+             SELECT pgbatch.set_deadline(i, now()) FROM unnest('{1,6}'::int[]) i",
         )
         .await?;
     let superuser = database.connect_as(SUPERUSER).await?;
@@ -177,6 +178,7 @@ async fn one_sees_what_one_may_read_and_nothing_else() -> Tested {
         ("SELECT string_agg(name, ' ') FROM pgbatch.peek_queues()", "open"),
         ("SELECT ids::text FROM pgbatch.find_batches()", "{6}"),
         ("SELECT string_agg(id::text, ' ') FROM pgbatch.peek_batches('{1,4,6}')", "6"),
+        ("SELECT pgbatch.find_deadlines()::text", "{6}"),
         ("SELECT count(*)::text FROM pgbatch.batch_errors(1)", "0"),
         ("SELECT count(*)::text FROM pgbatch.batch_map(1)", "0"),
         ("SELECT claimed::text FROM pgbatch.peek_progress(1, 10)", "0"),

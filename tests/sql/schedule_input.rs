@@ -5,7 +5,7 @@ use e2e::postgres::{OWNER, SUPERUSER};
 use crate::support::{Tested, refused, value, with_queue};
 
 /// Calls, and what is said of them.
-const CALLS: [(&str, &str, &str); 31] = [
+const CALLS: [(&str, &str, &str); 34] = [
     ("schedule(NULL, 'q', '@daily')", "22023", "name must be of 1 to 128 characters, not NULL"),
     ("schedule('', 'q', '@daily')", "22023", "name must be of 1 to 128 characters, not 0"),
     ("schedule('x', NULL, '@daily')", "42704", "queue NULL does not exist"),
@@ -70,6 +70,21 @@ const CALLS: [(&str, &str, &str); 31] = [
         "schedule('x', 'q', '@daily', missed => 'run_all', overlap => 'skip')",
         "22023",
         "missed 'run_all' contradicts overlap 'skip'",
+    ),
+    (
+        "schedule('x', 'q', '@daily', finish_within => '0')",
+        "22023",
+        "finish_within must be from 00:00:01 to 100 years, not 00:00:00",
+    ),
+    (
+        "schedule('x', 'q', '@daily', finish_within => '101 years')",
+        "22023",
+        "finish_within must be from 00:00:01 to 100 years, not 101 years",
+    ),
+    (
+        "alter_schedule('s', finish_within => '-1 h')",
+        "22023",
+        "finish_within must be from 00:00:01 to 100 years, not -01:00:00",
     ),
     ("alter_schedule('x', '@daily')", "42704", "schedule \"x\" does not exist"),
     (

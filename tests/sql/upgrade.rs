@@ -129,6 +129,11 @@ async fn what_is_stored_goes_on_in_the_new_version() -> Tested {
     let triggers = "SELECT string_agg(kind, ' ' ORDER BY name) FROM pgbatch.triggers WHERE error IS NULL";
     assert_eq!(value::<String>(&client, triggers).await?, "count kafka schedule insert rows");
 
+    // What is new can be said of what was there.
+    let deadline = "SELECT pgbatch.alter_schedule('s', finish_within => '4 h'), pgbatch.set_deadline(id, now()) FROM pgbatch.batches WHERE label = 'every state'";
+    client.batch_execute(deadline).await?;
+    assert_eq!(value::<Vec<i64>>(&client, "SELECT pgbatch.find_deadlines()").await?, [id]);
+
     // Each goes on.
     client.query("SELECT pgbatch.complete_item($1, $2, 4)", &[&live.run, &live.token]).await?;
     finish(&client, &[outcome(live.run, Succeeded)]).await?;
@@ -198,9 +203,10 @@ async fn a_dispatcher_of_the_version_before_can_read_what_it_is_told() -> Tested
     Ok(())
 }
 
+/// Without what the new version alone has.
 async fn states(client: &Client) -> Tested<Value> {
     let sql =
-        "SELECT jsonb_build_object('batches', (SELECT jsonb_agg(b ORDER BY b.id) FROM pgbatch.batches b),
+        "SELECT jsonb_build_object('batches', (SELECT jsonb_agg(to_jsonb(b) - 'deadline' ORDER BY b.id) FROM pgbatch.batches b),
         'items', (SELECT jsonb_agg(i ORDER BY i.batch_id, i.item_no) FROM pgbatch.items i),
         'runs', (SELECT jsonb_agg(r ORDER BY r.id) FROM pgbatch.runs r))";
     value(client, sql).await

@@ -6,7 +6,8 @@
 
 /// What a small server takes at its best: more at once wait there, and are no faster.
 const FIRST: f64 = 32.0;
-const MOST: f64 = 256.0;
+/// However large the server is.
+pub const MOST: u16 = 256;
 /// Kubernetes promises 99 of 100 changes within this.
 const SLOW_MS: f64 = 1000.0;
 /// A request that takes so many times longer than the fastest has waited for others.
@@ -63,7 +64,7 @@ impl Pace {
             Answer::Told => {
                 self.fastest_ms = self.fastest_ms.min(took_ms);
                 if was_full && (self.at_once < FIRST || took_ms <= WAITED * self.fastest_ms) {
-                    self.at_once = (self.at_once + 1.0 / self.at_once).min(MOST);
+                    self.at_once = (self.at_once + 1.0 / self.at_once).min(f64::from(MOST));
                 }
                 return;
             }

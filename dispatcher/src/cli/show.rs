@@ -12,6 +12,7 @@ use super::session::Session;
 use super::table::{Cell, Column, Kind, Table};
 use super::words;
 use crate::config::ClientArgs;
+use crate::people::batch;
 
 const ERRORS: &str = "SELECT * FROM pgbatch.batch_errors($1)";
 
@@ -90,6 +91,8 @@ fn batch_facts(batch: &Value, now: Timestamp) -> Table {
     facts.fact("priority", Some(words::text(batch, "priority")).filter(|p| p != "0").unwrap_or_default());
     facts.fact("max_attempts", words::text(batch, "max_attempts"));
     facts.fact("not before", words::moment(batch, "not_before"));
+    facts.fact("deadline", batch::deadline(batch, now));
+    facts.fact("late", batch::late(batch, now).map(|late| late.words().to_owned()).unwrap_or_default());
     facts.fact("after", words::text(batch, "after").trim_matches(['[', ']']).to_owned());
     let by = words::text(batch, "created_by");
     facts.fact("created", format!("{} by {by}", words::moment_and_age(batch, "created_at", now)));

@@ -12,6 +12,7 @@ use super::failure::{Failure, Fate};
 use super::output::Output;
 use super::session::Session;
 use super::{BatchArgs, ClientArgs, show, words};
+use crate::people::batch;
 
 /// A person looks at it: this often is live, and cheap.
 const REFRESH: Duration = Duration::from_millis(250);
@@ -54,7 +55,8 @@ pub(super) fn told(batch: &Value, now: Timestamp) -> String {
         reason if reason.is_empty() => reason,
         reason => format!(" ({reason})"),
     };
-    format!("batch {id} {state}{after}{because}; items: {}", show::progress(batch))
+    let due = batch::ended(batch).map(|ended| format!("; {ended} its deadline")).unwrap_or_default();
+    format!("batch {id} {state}{after}{because}; items: {}{due}", show::progress(batch))
 }
 
 /// Follows a batch to its end, on standard error: a bar where that is a terminal, and the failures as they come. The
@@ -67,7 +69,7 @@ pub(super) async fn follow(session: &Session, batch: i64) -> Result<(Value, Fate
     let mut begun = false;
     loop {
         let now = session.batch(batch).await?;
-        show_progress(&bar, &now);
+        show_progress(&bar, &now, &due(session, &now).await?);
         if !begun {
             // What was done before we came says nothing about the rate.
             bar.reset_eta();
@@ -100,7 +102,19 @@ fn style() -> ProgressStyle {
         })
 }
 
-fn show_progress(bar: &ProgressBar, batch: &Value) {
+/// What there is to say of its deadline, if it has one.
+async fn due(session: &Session, batch: &Value) -> Result<String, Failure> {
+    if batch["deadline"].is_null() {
+        return Ok(String::new());
+    }
+    let now = session.now().await?;
+    Ok(match batch::late(batch, now) {
+        Some(late) => format!("; {}", late.words()),
+        None => format!("; deadline {}", batch::deadline(batch, now)),
+    })
+}
+
+fn show_progress(bar: &ProgressBar, batch: &Value, due: &str) {
     let items = |column| u64::try_from(words::number(batch, column)).unwrap_or(0);
     bar.set_length(items("items"));
     bar.set_position(items("succeeded") + items("failed") + items("cancelled"));
@@ -110,8 +124,8 @@ fn show_progress(bar: &ProgressBar, batch: &Value) {
         .map(|state| format!("{} {state}", items(state)))
         .collect();
     bar.set_message(match words::text(batch, "state").as_str() {
-        "waiting" => "waiting for its time, or for other batches".to_owned(),
-        _ => counts.join(", "),
+        "waiting" => format!("waiting for its time, or for other batches{due}"),
+        _ => counts.join(", ") + due,
     });
 }
 

@@ -7,6 +7,7 @@ mod catalogue;
 mod current;
 mod meanings;
 mod progress;
+mod recent;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use self::catalogue::Catalogue;
 use self::current::Current;
 pub(crate) use self::progress::Progress;
+pub(crate) use self::recent::{Ended, Lead, MINUTES, Recent};
 use crate::clock;
 
 /// The format of [`Metrics::render`].
@@ -41,6 +43,8 @@ const BUCKETS: [f64; 17] = [
 /// So many queues have series of their own, those that come later are [`OTHER`] together: a program that makes a queue a
 /// day must not fill Prometheus.
 const QUEUES_MAX: usize = 1000;
+/// The outcome of a request that the API server had no time for: it answered 429.
+pub(crate) const THROTTLED: &str = "throttled";
 /// No queue's name.
 const OTHER: &str = "(other)";
 
@@ -52,6 +56,7 @@ type Histograms<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram
 /// All of it.
 pub(crate) struct Metrics {
     catalogue: Catalogue,
+    recent: Recent,
     queues: Mutex<BTreeSet<String>>,
     enqueue_to_claim: Histograms<1>,
     claim_to_create: Histogram,
@@ -104,6 +109,7 @@ impl Metrics {
     fn new() -> Self {
         let mut metrics = Self {
             catalogue: Catalogue::default(),
+            recent: Recent::default(),
             queues: Mutex::default(),
             enqueue_to_claim: histograms(),
             claim_to_create: histogram(),
@@ -145,12 +151,14 @@ impl Metrics {
     pub(crate) fn lead_taken(&self, epoch: i64, doorbell: &'static str) {
         self.leader.set(1);
         self.leader_epoch.set(epoch);
+        self.recent.lead_taken(doorbell);
         self.doorbell.set([("kind", doorbell.to_owned())], 1);
     }
 
     /// It does not lead any more: what it saw last is not the state of the world.
     pub(crate) fn lead_lost(&self) {
         self.leader.set(0);
+        self.recent.lead_lost();
         self.doorbell.clear();
         self.runs_live.clear();
         self.queue_held.clear();
@@ -161,6 +169,7 @@ impl Metrics {
     /// Something woke the loop.
     pub(crate) fn woken(&self, by: &'static str) {
         self.wakeups.get_or_create(&[("by", by.to_owned())]).inc();
+        self.recent.woken(by);
     }
 
     /// PostgreSQL was looked at.
@@ -210,6 +219,7 @@ impl Metrics {
     /// The end of a run is recorded.
     pub(crate) fn run_ended(&self, queue: &str, end: &End) {
         self.runs_ended.get_or_create(&self.queue_and("state", queue, end.state.word())).inc();
+        self.recent.run_ended(queue, matches!(end.state, RunState::Succeeded | RunState::Cancelled));
         if let (Some(started), Some(finished)) = (end.started_at, end.ending.finished_at) {
             let duration = finished.duration_since(started).as_secs_f64().max(0.0);
             self.run_duration.get_or_create(&self.queue(queue)).observe(duration);
@@ -220,11 +230,24 @@ impl Metrics {
     pub(crate) fn kubernetes_request(&self, verb: &'static str, outcome: &'static str) {
         let labels = [("verb", verb.to_owned()), ("outcome", outcome.to_owned())];
         self.kubernetes_requests.get_or_create(&labels).inc();
+        if outcome == THROTTLED {
+            self.recent.throttled();
+        }
     }
 
     /// How many requests may be under way at once.
     pub(crate) fn kubernetes_requests_max(&self, at_once: usize) {
         self.kubernetes_requests_max.set(count(at_once));
+    }
+
+    /// So many.
+    pub(crate) fn kubernetes_requests_at_once(&self) -> i64 {
+        self.kubernetes_requests_max.get()
+    }
+
+    /// What happened of late.
+    pub(crate) fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     /// An Event was written, or was not.

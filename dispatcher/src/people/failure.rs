@@ -1,5 +1,6 @@
 //! How a command fails: one line for people, with what to do about it.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
@@ -107,9 +108,22 @@ impl From<ConnectError> for Failure {
     }
 }
 
+/// Not of the server: the connection's, or of what came over it.
+fn unreadable(error: &tokio_postgres::Error) -> Failure {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<serde_json::Error>());
+    // It has no kind of its own.
+    if cause.is_some_and(|cause| cause.to_string().starts_with("recursion limit exceeded")) {
+        return Failure::new(
+            "it has JSON in it that is nested too deeply to be shown here, in more than 120 levels",
+        )
+        .hint("psql shows it: SELECT item FROM pgbatch.items WHERE batch_id = ... AND item_no = ...");
+    }
+    Failure::new(with_causes(error))
+}
+
 impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Self {
-        let Some(server) = error.as_db_error() else { return Self::new(with_causes(&error)) };
+        let Some(server) = error.as_db_error() else { return unreadable(&error) };
         let failure = Self::new(server.message());
         if let Some(hint) = server.hint() {
             return failure.hint(hint);

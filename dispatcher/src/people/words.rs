@@ -66,6 +66,11 @@ pub(crate) fn took(row: &Value, from: &str, to: &str, now: Timestamp) -> String 
     seconds(time(row, to).unwrap_or(now).duration_since(from).as_secs_f64())
 }
 
+/// How long it is from one point in time to a later one.
+pub(crate) fn between(from: Timestamp, to: Timestamp) -> String {
+    seconds(to.duration_since(from).as_secs_f64())
+}
+
 /// A duration in two units at most: `850ms`, `12s`, `3m04s`, `2h05m`, `4d03h`.
 pub(crate) fn seconds(seconds: f64) -> String {
     let seconds = seconds.max(0.0);

@@ -7,7 +7,7 @@
 //! A loop that sleeps answers a probe at once, without a pass. One that works gives a sign at every step, and has
 //! no time to answer. No probe asks PostgreSQL or the API server: idle stays idle, however often probes come.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Json;
@@ -31,6 +31,7 @@ pub struct Health {
     asked: Arc<Notify>,
     told: watch::Sender<Told>,
     looked: watch::Sender<()>,
+    executor: Arc<OnceLock<&'static str>>,
 }
 
 /// The last sign of life.
@@ -91,6 +92,7 @@ impl Health {
             asked: Arc::new(Notify::new()),
             told: watch::Sender::new(told),
             looked: watch::Sender::new(()),
+            executor: Arc::default(),
         }
     }
 
@@ -108,6 +110,12 @@ impl Health {
     /// A sign of life: this one leads and hears the doorbell. `trouble` is what it still waits for; none = it works.
     pub fn leading(&self, trouble: Option<String>) {
         self.tell(Role::Leading, |told| *told = trouble);
+    }
+
+    /// Where its runs run: the executor's one word.
+    pub fn executor(&self, kind: &'static str) {
+        // Each session says so anew; it stays the same.
+        let _ = self.executor.set(kind);
     }
 
     /// A sign of life in the middle of something.
@@ -128,6 +136,16 @@ impl Health {
     /// Whether this dispatcher leads, as it told last.
     pub(super) fn is_leading(&self) -> bool {
         self.told.borrow().role == Role::Leading
+    }
+
+    /// What keeps it from its work, as it told last; nothing where nothing does.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.told.borrow().trouble.clone()
+    }
+
+    /// Whether its runs are Jobs in a cluster that it watches.
+    pub(super) fn watches_cluster(&self) -> bool {
+        self.executor.get() == Some(&"kubernetes")
     }
 
     /// Ends when a probe wants a sign of life; the loop gives one and sleeps on.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::rates::Rates;
 use crate::cli::output::Output;
 use crate::cli::table::{Cell, Column, Kind, Table, Tone};
+use crate::people::batch::{Late, deadlines, late, named};
 use crate::people::failure::Failure;
 use crate::people::queue::{eta_seconds, not_starting};
 use crate::people::session::Session;
@@ -43,12 +44,17 @@ const COLUMNS: [Column; 9] = [
     Column::new("HELD", Kind::Words, 0),
 ];
 
+/// So many that are past their deadline, and so many whose deadline is next: a screen has room for queues, too.
+const DEADLINES_MAX: i32 = 5;
+
 /// The look.
 pub(super) struct Frame {
     target: String,
     dispatcher: Option<Value>,
     queues: Vec<Value>,
     limits: Vec<Value>,
+    /// Batches that have a deadline, open ones.
+    deadlines: Vec<Value>,
     now: Timestamp,
 }
 
@@ -66,6 +72,8 @@ impl Frame {
             dispatcher: session.row("SELECT * FROM pgbatch.explain_dispatcher()", &[]).await.unwrap_or(None),
             queues,
             limits: session.rows("SELECT * FROM pgbatch.limits ORDER BY name", &[]).await?,
+            // An extension of the version before has none.
+            deadlines: deadlines(session, DEADLINES_MAX).await.unwrap_or_default(),
             now: session.now().await?,
         })
     }
@@ -74,12 +82,21 @@ impl Frame {
     pub(super) fn json(&self) -> Value {
         let dispatcher =
             self.dispatcher.as_ref().map(|found| json!({"leads": found["open"], "words": found["words"]}));
-        json!({"dispatcher": dispatcher, "queues": self.queues, "limits": self.limits})
+        let late = self.late().map(|(batch, late)| {
+            json!({"batch": batch["id"], "queue": batch["queue"], "deadline": batch["deadline"],
+                "is_past": matches!(late, Late::Now(_)), "words": late.words()})
+        });
+        let late: Vec<Value> = late.collect();
+        json!({"dispatcher": dispatcher, "late": late, "queues": self.queues, "limits": self.limits})
     }
 
     /// For people.
     pub(super) fn text(&self, output: &Output) -> String {
         let mut text = format!("pgbatch on {}\n{}\n", self.target, self.leader(output));
+        for (batch, late) in self.late() {
+            let tone = if matches!(late, Late::Now(_)) { Tone::Bad } else { Tone::Warning };
+            text += &format!("{}\n", output.paint(&format!("{}: {}", named(batch), late.words()), tone));
+        }
         text += "\n";
         if self.queues.is_empty() {
             return text + "There is no queue yet: pgbatch.create_queue() makes one.\n";
@@ -90,6 +107,11 @@ impl Frame {
             text += &output.render(&self.limit_table());
         }
         text
+    }
+
+    /// The batches that are past their deadline or will be, and the words for it.
+    fn late(&self) -> impl Iterator<Item = (&Value, Late)> {
+        self.deadlines.iter().filter_map(|batch| Some((batch, late(batch, self.now)?)))
     }
 
     fn leader(&self, output: &Output) -> String {

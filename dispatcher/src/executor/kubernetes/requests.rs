@@ -14,7 +14,7 @@ use super::mirror::{Question, Target};
 use super::refusal::{Verdict, asks_for, verdict, why, words};
 use super::{Inner, JobApi};
 use crate::clock;
-use crate::metrics::metrics;
+use crate::metrics::{THROTTLED, metrics};
 use crate::store::silence;
 
 /// A plain request that takes longer will not be answered.
@@ -43,7 +43,7 @@ async fn counted<T>(verb: &'static str, request: impl Future<Output = kube::Resu
 pub(super) fn outcome<T>(answer: &kube::Result<T>) -> &'static str {
     match answer {
         Ok(_) => "ok",
-        Err(kube::Error::Api(status)) if status.code == 429 => "throttled",
+        Err(kube::Error::Api(status)) if status.code == 429 => THROTTLED,
         Err(kube::Error::Api(_)) => "refused",
         Err(_) => "no_answer",
     }

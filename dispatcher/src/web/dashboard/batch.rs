@@ -15,8 +15,8 @@ use super::error::PageError;
 use super::gantt::gantt;
 use super::heat_map::{CELLS, heat_map};
 use super::layout::{Visitor, page};
-use super::state::{ITEM_STATES, bar, percent, state};
-use crate::people::queue::eta_seconds;
+use super::state::{ITEM_STATES, bar, marked, percent, state};
+use crate::people::batch::{Late, deadline, late, seconds_left};
 use crate::people::session::Session;
 use crate::people::words;
 
@@ -86,7 +86,12 @@ fn progress(batch: &Value, now: Timestamp) -> Markup {
         p.counts {
             strong { (words::grouped(ended)) " of " (words::count(total, "item")) " ended" }
             " (" (format!("{:.0}", percent(ended, total).floor())) " %)"
-            @if let Some(eta) = eta(batch, now) { ", about " (eta) " to go" }
+            @if let Some(left) = seconds_left(batch, now) {
+                ", about " abbr title="What is left, at the average rate of the items that have ended since the batch started" { (words::seconds(left)) " to go" }
+            }
+        }
+        @if let Some(late) = late(batch, now) {
+            p.late { (marked(if matches!(late, Late::Now(_)) { "bad" } else { "warning" }, late.words())) }
         }
         ul.counts {
             @for name in ITEM_STATES {
@@ -100,15 +105,6 @@ fn progress(batch: &Value, now: Timestamp) -> Markup {
             }
         }
     }
-}
-
-/// What is left, at the rate of the items that have ended.
-fn eta(batch: &Value, now: Timestamp) -> Option<String> {
-    let started = words::time(batch, "started_at").filter(|_| batch["finished_at"].is_null())?;
-    let ended = words::number(batch, "succeeded") + words::number(batch, "failed");
-    #[expect(clippy::cast_precision_loss, reason = "a guess for people")]
-    let rate = ended as f64 / now.duration_since(started).as_secs_f64().max(1.0);
-    eta_seconds(batch, rate).map(words::seconds)
 }
 
 fn error_table(batch: i64, errors: &[Value], now: Timestamp, visitor: &Visitor) -> Markup {
@@ -193,6 +189,7 @@ fn facts(batch: &Value, now: Timestamp) -> Markup {
         ),
         ("Attempts at most", words::text(batch, "max_attempts")),
         ("Not before", words::moment(batch, "not_before")),
+        ("Deadline", deadline(batch, now)),
         ("After", words::text(batch, "after").trim_matches(['[', ']']).to_owned()),
         ("Created", format!("{} by {created_by}", words::moment_and_age(batch, "created_at", now))),
         ("Started", words::moment_and_age(batch, "started_at", now)),
@@ -218,14 +215,5 @@ mod tests {
         let earlier = [took(2), took(50), took(4)];
         let words = compared(&took(8), &earlier, "2026-01-02T00:00:00Z".parse().unwrap()).into_string();
         assert_eq!(words, "<p>This one took 8m00s, 2.0 × the median of the 3 before, 4m00s.</p>");
-    }
-
-    #[test]
-    fn the_eta_is_of_one_that_runs_and_has_ended_some() {
-        let now = "2026-01-01T00:01:40Z".parse().unwrap();
-        let mut batch = json!({"started_at": "2026-01-01T00:00:00Z", "finished_at": null, "succeeded": 50, "pending": 100});
-        assert_eq!(eta(&batch, now).as_deref(), Some("3m20s"));
-        batch["succeeded"] = json!(0);
-        assert_eq!(eta(&batch, now), None);
     }
 }

@@ -11,10 +11,15 @@ use tokio::time::Instant;
 use super::Dashboard;
 use super::error::PageError;
 use super::layout::{Visitor, page};
-use super::state::{OPEN_STATES, bar, marked, state};
-use super::verdict::{Seen, shown, verdict};
+use super::plumbing::plumbing;
+use super::sparkline::sparkline;
+use super::state::{OPEN_STATES, bar, state};
+use super::verdict::{DEADLINES_MAX, Seen, shown, verdict};
+use crate::metrics::metrics;
+use crate::people::batch::deadlines;
 use crate::people::queue::{eta_seconds, not_starting};
 use crate::people::session::Session;
+use crate::people::snapshot::oldest;
 use crate::people::words;
 
 /// So many queues are shown, unless all are asked for: those that have something to do first.
@@ -58,17 +63,20 @@ pub(super) async fn now(
     let session = dashboard.sessions.lend().await?;
     let queues = queues(&session).await?;
     let failing = session.rows(FAILING, &[&i64::try_from(FAILING_MAX).unwrap_or(5)]).await?;
+    let deadlines = deadlines(&session, i32::try_from(DEADLINES_MAX).unwrap_or(10)).await?;
     let triggers = session
         .rows("SELECT t.name, t.error FROM pgbatch.triggers t WHERE t.error IS NOT NULL LIMIT 5", &[])
         .await?;
     // Not everybody may ask.
     let dispatcher = session.row("SELECT * FROM pgbatch.explain_dispatcher()", &[]).await.unwrap_or(None);
+    let snapshot = oldest(&session).await.ok();
     let now = session.now().await?;
     drop(session);
     let seen = Seen {
         dispatcher: dispatcher.as_ref(),
         queues: &queues,
         failing: &failing,
+        deadlines: &deadlines,
         triggers: &triggers,
         now,
     };
@@ -82,7 +90,7 @@ pub(super) async fn now(
             p { a href="/?all=yes" { "All " (queues.len()) " queues" } " - the others have less to tell." }
         }
         h2 { "Plumbing" }
-        (plumbing(&dashboard, dispatcher.as_ref()).await)
+        (plumbing(&dashboard, dispatcher.as_ref(), snapshot.as_ref(), now).await)
         p.muted.small {
             "Read at " time #read { (words::clock(now, now)) } " in " (words::seconds(began.elapsed().as_secs_f64())) "."
         }
@@ -128,7 +136,8 @@ fn queue_table(queues: &[Value], now: jiff::Timestamp) -> Markup {
                         th.number.wide scope="col" { "Retrying" }
                         th.number scope="col" { "Failed" }
                         th.number.wide scope="col" { abbr title="Items that ended in a second, on average since the running batches started" { "Per s" } }
-                        th.number.wide scope="col" { abbr title="When it will be done at that rate" { "ETA" } }
+                        th.number.wide scope="col" { abbr title="How long what is open takes at that rate: the average since the running batches started" { "ETA" } }
+                        th.wide scope="col" { (last_hour(now)) }
                         th.number.wide scope="col" { "Oldest" }
                         th.wide scope="col" { "Held" }
                     }
@@ -139,6 +148,15 @@ fn queue_table(queues: &[Value], now: jiff::Timestamp) -> Markup {
     }
 }
 
+/// What is drawn of it, and who counts it since when.
+fn last_hour(now: jiff::Timestamp) -> Markup {
+    let counted = match metrics().recent().lead() {
+        Some(lead) => format!("counted here since {}", words::clock(lead.since, now)),
+        None => "counted by the dispatcher that leads: its own page has it".to_owned(),
+    };
+    html! { abbr title=(format!("The runs that ended in each minute of the last hour, failed ones marked below the line; {counted}")) { "Ended runs" } }
+}
+
 fn queue_row(queue: &Value, now: jiff::Timestamp) -> Markup {
     let name = words::text(queue, "name");
     let least = if queue["is_exact"] == false { "≥ " } else { "" };
@@ -146,6 +164,8 @@ fn queue_row(queue: &Value, now: jiff::Timestamp) -> Markup {
     let failed = words::number(queue, "failed");
     let rate = queue["per_second"].as_f64().unwrap_or(0.0);
     let eta = eta_seconds(queue, rate).map(words::seconds).unwrap_or_default();
+    let recent = metrics().recent();
+    let ends = recent.ends(&name).zip(recent.lead().map(|lead| lead.since));
     html! {
         tr data-row {
             th scope="row" {
@@ -159,26 +179,9 @@ fn queue_row(queue: &Value, now: jiff::Timestamp) -> Markup {
             td.number { @if failed > 0 { a.failed href=(format!("/batches?queue={name}&state=failed")) { (number("failed")) } } @else { "0" } }
             td.number.wide { @if rate > 0.0 { (format!("{rate:.1}")) } }
             td.number.wide { @if !eta.is_empty() { (least) (eta) } }
+            td.wide { @if let Some((ends, since)) = ends { (sparkline(&ends, since, now)) } }
             td.number.wide { (words::age(queue, "oldest_pending", now)) }
             td.wide { (words::text(queue, "held")) }
-        }
-    }
-}
-
-/// Whether somebody leads, and how the dispatcher that serves this page is.
-async fn plumbing(dashboard: &Dashboard, dispatcher: Option<&Value>) -> Markup {
-    let own = dashboard.health.report().await;
-    let leads = dispatcher.is_none_or(|found| found["open"] == true);
-    let leader =
-        dispatcher.map_or_else(|| "this role may not ask".to_owned(), |found| words::text(found, "words"));
-    html! {
-        dl.facts {
-            dt { "Leader" }
-            dd { (marked(if leads { "good" } else { "bad" }, &leader)) }
-            dt { "This dispatcher" }
-            dd { (marked(if own.is_ready() { "good" } else { "bad" }, own.because())) }
-            dt { "Database" }
-            dd { (dashboard.sessions.target()) }
         }
     }
 }

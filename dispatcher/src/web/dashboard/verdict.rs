@@ -5,10 +5,16 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::state::icon;
+use crate::people::batch::{Late, late, named};
 use crate::people::words;
 
 /// So many lines are read; the rest is in the tables below.
 const LINES_MAX: usize = 6;
+
+/// Of so many batches that are past their deadline each has a line: those that fail have theirs beside them.
+const LATE_MAX: usize = 2;
+/// So many are looked at, and as many whose deadline is next.
+pub(super) const DEADLINES_MAX: usize = 10;
 
 /// What is told of.
 pub(super) struct Seen<'a> {
@@ -18,6 +24,8 @@ pub(super) struct Seen<'a> {
     pub(super) queues: &'a [Value],
     /// The batches that have failed lately, each with its `errors`.
     pub(super) failing: &'a [Value],
+    /// The open batches that have a deadline, those that are past it first.
+    pub(super) deadlines: &'a [Value],
     /// The triggers that have an error.
     pub(super) triggers: &'a [Value],
     pub(super) now: Timestamp,
@@ -51,6 +59,7 @@ pub(super) fn verdict(seen: &Seen<'_>) -> Vec<Line> {
     if let Some(dispatcher) = seen.dispatcher.filter(|found| found["open"] == false) {
         lines.push(Line::new(Level::Bad, words::text(dispatcher, "words")));
     }
+    lines.extend(late_ones(seen));
     lines.extend(seen.failing.iter().map(|batch| failing(batch, seen.now)));
     for trigger in seen.triggers {
         let words = format!("trigger {}: {}", words::text(trigger, "name"), words::short(trigger, "error"));
@@ -69,18 +78,31 @@ pub(super) fn verdict(seen: &Seen<'_>) -> Vec<Line> {
     lines
 }
 
+/// `billing "nightly", batch 12: at this rate done about 06:25:00 UTC, 25m00s after its deadline`
+fn late_ones(seen: &Seen<'_>) -> Vec<Line> {
+    let lines = seen.deadlines.iter().filter_map(|batch| {
+        let late = late(batch, seen.now)?;
+        let level = if matches!(late, Late::Now(_)) { Level::Bad } else { Level::Warning };
+        let link = Some(format!("/batches/{}", words::number(batch, "id")));
+        Some(Line { link, ..Line::new(level, format!("{}: {}", named(batch), late.words())) })
+    });
+    let (mut past, mut soon): (Vec<Line>, Vec<Line>) = lines.partition(|line| line.level == Level::Bad);
+    let more = past.len().saturating_sub(LATE_MAX);
+    past.truncate(LATE_MAX);
+    if more > 0 {
+        let least = if more + LATE_MAX == DEADLINES_MAX { "at least " } else { "" };
+        past.push(Line::new(Level::Bad, format!("and {least}{more} more past their deadline")));
+    }
+    past.append(&mut soon);
+    past
+}
+
 /// `billing "nightly", batch 12: 37 of 12,400 items failed since 02:41:07 (3h04m ago), 2 causes, most often: exit code 1`
 fn failing(batch: &Value, now: Timestamp) -> Line {
     let number = |column| words::grouped(words::number(batch, column));
-    let label = words::short(batch, "label");
-    let label = if label.is_empty() { label } else { format!(" \"{label}\"") };
     let least = if batch["is_exact"] == false { "at least " } else { "" };
-    let (queue, id) = (words::text(batch, "queue"), words::number(batch, "id"));
-    let mut words = format!(
-        "{queue}{label}, batch {id}: {least}{} of {} items failed",
-        number("failed"),
-        number("items")
-    );
+    let mut words =
+        format!("{}: {least}{} of {} items failed", named(batch), number("failed"), number("items"));
     let errors = batch["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
     let since = errors.iter().filter_map(|error| words::time(error, "first_at")).min();
     if let Some(since) = since {
@@ -92,7 +114,8 @@ fn failing(batch: &Value, now: Timestamp) -> Line {
         let causes = words::count(i64::try_from(errors.len()).unwrap_or(i64::MAX), "cause");
         words += &format!("; {causes}{often}: {}", words::short(most, "sample"));
     }
-    Line { link: Some(format!("/batches/{id}")), ..Line::new(Level::Bad, words) }
+    let link = Some(format!("/batches/{}", words::number(batch, "id")));
+    Line { link, ..Line::new(Level::Bad, words) }
 }
 
 /// A queue whose work waits for something else than its turn.
@@ -155,11 +178,15 @@ mod tests {
     use super::*;
 
     fn lines(dispatcher: Value, queues: Value, failing: Value) -> Vec<(Level, String)> {
+        told(&dispatcher, queues, failing, &[])
+    }
+
+    fn told(dispatcher: &Value, queues: Value, failing: Value, deadlines: &[Value]) -> Vec<(Level, String)> {
         let list = |value: Value| value.as_array().cloned().unwrap_or_default();
         let (queues, failing) = (list(queues), list(failing));
         let now = "2026-01-02T05:45:07Z".parse().unwrap();
-        let seen =
-            Seen { dispatcher: Some(&dispatcher), queues: &queues, failing: &failing, triggers: &[], now };
+        let dispatcher = Some(dispatcher);
+        let seen = Seen { dispatcher, queues: &queues, failing: &failing, deadlines, triggers: &[], now };
         verdict(&seen).into_iter().map(|line| (line.level, line.words)).collect()
     }
 
@@ -183,6 +210,38 @@ mod tests {
                 (Level::Warning, "mail: nothing runs of 3 items: queue \"mail\" is paused".to_owned())
             ]
         );
+    }
+
+    #[test]
+    fn a_missed_deadline_is_bad_and_one_that_will_be_missed_is_a_warning() {
+        let batch = |id: i64, deadline: &str| {
+            json!({"id": id, "queue": "billing", "label": "nightly", "state": "running",
+            "deadline": format!("2026-01-02T{deadline}+00:00"), "started_at": "2026-01-02T05:05:07+00:00", "succeeded": 5, "pending": 5})
+        };
+        let late = [batch(7, "05:45:00"), batch(12, "06:00:07"), batch(13, "06:45:00")];
+        let expected = [
+            (
+                Level::Bad,
+                "billing \"nightly\", batch 7: 7s past its deadline, 05:45:00 UTC; at this rate done about 06:25:07 UTC",
+            ),
+            (
+                Level::Warning,
+                "billing \"nightly\", batch 12: at this rate done about 06:25:07 UTC, 25m00s after its deadline",
+            ),
+        ];
+        let lines = told(&led(), json!([]), json!([]), &late);
+        assert_eq!(lines, expected.map(|(level, words)| (level, words.to_owned())));
+    }
+
+    #[test]
+    fn many_missed_deadlines_leave_room_for_what_fails() {
+        let late: Vec<Value> =
+            (0..10).map(|id| json!({"id": id, "deadline": "2026-01-02T05:45:00Z"})).collect();
+        let failing = json!([{"id": 12, "queue": "billing", "failed": 1, "items": 1}]);
+        let lines = told(&led(), json!([]), failing, &late);
+        assert_eq!((lines.len(), lines[2].1.as_str()), (4, "and at least 8 more past their deadline"));
+        assert!(lines[3].1.starts_with("billing, batch 12: 1 of 1 items failed"), "{lines:?}");
+        assert_eq!(told(&led(), json!([]), json!([]), &late[..3])[2].1, "and 1 more past their deadline");
     }
 
     #[test]
