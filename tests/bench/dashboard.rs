@@ -74,7 +74,7 @@ pub(crate) async fn dashboard(server: &Server, settings: &Settings) -> Result<Re
     report.state("dashboard, a commit to its row in an open page".to_owned(), &side, Bar::AtMost(1000.0));
     report.sides.push(side);
     report.notes.push(
-        "Medians of 20 reads of a whole page by one reader. Half of the items are pending batches of one item each in one queue; \
+        "Medians of 20 reads of a whole page by one reader. Half of the items are pending batches of one item each in one queue, each hundredth with a deadline; \
          batch 1 has two fifths, pending; batch 2 a tenth, nearly all ended, each by a run of its own, of which each thousandth failed; \
          batch 3 is one of one item. The open page is the list of batches of one queue, in Chromium; it is enqueued at a moment of chance, \
          when it has been quiet."
@@ -128,15 +128,16 @@ async fn fill(world: &World, items: i64) -> Result<(), Failed> {
              SELECT 'queue-2', 2, n, n, 1, 1, s, now(), now(), 1, r, 'item ' || n || ' is none', (s = 'succeeded')::int, (s = 'failed')::int
              FROM (SELECT n, CASE n % 1000 WHEN 0 THEN 'failed' ELSE 'succeeded' END s, CASE n % 1000 WHEN 0 THEN 'Error' END r
                  FROM generate_series(1, {ended} - 100) n) n;
-             UPDATE pgbatch.batch SET state = 'running', started_at = now() WHERE id = 2;
+             UPDATE pgbatch.batch SET state = 'running', started_at = now(), deadline = now() WHERE id = 2;
              SELECT pgbatch.enqueue('queue-3')"
         ))
         .await?;
     client
         .batch_execute(&format!(
-            "INSERT INTO pgbatch.batch (items, priority, max_attempts, has_fresh, state, queue, created_by, item)
-             SELECT items, priority, max_attempts, has_fresh, state, 'queue-4', created_by, item FROM pgbatch.batch, generate_series(1, {single})
-             WHERE id = 3"
+            "INSERT INTO pgbatch.batch (items, priority, max_attempts, has_fresh, state, queue, created_by, item, deadline)
+             SELECT items, priority, max_attempts, has_fresh, state, 'queue-4', created_by, item,
+                 CASE WHEN n % 100 = 0 THEN now() + (n - {single} / 2) * interval '1 s' END
+             FROM pgbatch.batch, generate_series(1, {single}) n WHERE id = 3"
         ))
         .await?;
     client.batch_execute("VACUUM ANALYZE pgbatch.batch, pgbatch.item, pgbatch.run").await?;
