@@ -108,6 +108,7 @@ test-spring: build ## The PartitionHandler for Spring Batch 5 and 6, with local 
 
 test-cluster: build cluster images image-spring-batch ## The whole path on the real cluster
 	@deploy/helm/tool.sh >/dev/null
+	@deploy/helm/prometheus.sh prometheus >/dev/null
 	@tests/kafka/install.sh
 	@tests/keda/install.sh
 	@tests/spring/build.sh

@@ -1,5 +1,6 @@
 //! The whole path on a real Kubernetes: commit, wake, claim, Job, Pod, outcome.
 
+mod alerts;
 mod chart;
 mod disruptions;
 mod doctor;
@@ -11,10 +12,12 @@ mod keda;
 mod keda_logins;
 mod logs;
 mod on_cluster;
+mod prometheus;
 mod silence;
 mod spring;
 mod spring_partitions;
 mod statements;
+mod throttle;
 mod waiting;
 
 use std::collections::BTreeSet;
