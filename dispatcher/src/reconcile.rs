@@ -218,8 +218,9 @@ async fn lead(
 async fn count(store: &impl Store, health: &Health) {
     if metrics().count() {
         health.working();
+        let began = Instant::now();
         match store.observe_counts().await {
-            Ok(counts) => metrics().counted(&counts.unwrap_or_default()),
+            Ok(counts) => metrics().counted(&counts.unwrap_or_default(), began.elapsed()),
             Err(error) => {
                 metrics().not_counted();
                 warn!(%error, "metrics of items and triggers are old");

@@ -14,6 +14,9 @@ use crate::trigger::scaled_job::SCALED_JOB;
 /// Not more often, however many scrape: a reading takes milliseconds of the loop's time.
 const READ_PERIOD: Duration = Duration::from_secs(1);
 
+/// Where it takes longer, as with a thousand running batches of a thousand runs each, it may have this part of the time.
+const SHARE: u32 = 20;
+
 /// Whether what was read last still holds.
 #[derive(Debug, Default)]
 pub(super) struct Freshness(Mutex<Reading>);
@@ -21,7 +24,7 @@ pub(super) struct Freshness(Mutex<Reading>);
 #[derive(Debug, Default)]
 struct Reading {
     is_outdated: bool,
-    at: Option<Instant>,
+    not_before: Option<Instant>,
 }
 
 impl Freshness {
@@ -32,12 +35,17 @@ impl Freshness {
 
     /// Whether it is to be read now. Whoever is told so does it: what changes from now on outdates it again.
     fn renew(&self) -> bool {
-        let mut reading = self.reading();
-        let is_due = reading.is_outdated && reading.at.is_none_or(|at| at.elapsed() >= READ_PERIOD);
+        let (mut reading, now) = (self.reading(), Instant::now());
+        let is_due = reading.is_outdated && reading.not_before.is_none_or(|at| now >= at);
         if is_due {
-            *reading = Reading { is_outdated: false, at: Some(Instant::now()) };
+            *reading = Reading { is_outdated: false, not_before: Some(now + READ_PERIOD) };
         }
         is_due
+    }
+
+    /// It took so long.
+    fn rest(&self, took: Duration) {
+        self.reading().not_before = Some(Instant::now() + READ_PERIOD.max(took * SHARE));
     }
 
     fn reading(&self) -> MutexGuard<'_, Reading> {
@@ -51,8 +59,9 @@ impl Metrics {
         self.freshness.renew()
     }
 
-    /// What PostgreSQL has counted.
-    pub(crate) fn counted(&self, counts: &Counts) {
+    /// What PostgreSQL has counted, and how long it took.
+    pub(crate) fn counted(&self, counts: &Counts, took: Duration) {
+        self.freshness.rest(took);
         let (mut items, mut oldest) = (BTreeMap::new(), BTreeMap::new());
         for queue in &counts.queues {
             for (state, number) in states(queue) {

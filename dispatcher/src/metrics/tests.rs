@@ -227,7 +227,7 @@ fn items_and_triggers_are_those_that_were_counted_last() {
         // What PostgreSQL was told of a topic is older than what is known here.
         &[("count", "c", true, Some(1.5)), (KAFKA, "k", true, None)],
     );
-    metrics.counted(&counted);
+    metrics.counted(&counted, Duration::ZERO);
     for line in [
         r#"pgbatch_items{queue="a",state="pending"} 7"#,
         r#"pgbatch_items{queue="a",state="running"} 2"#,
@@ -245,7 +245,7 @@ fn items_and_triggers_are_those_that_were_counted_last() {
     assert!(!rendered(&metrics).contains(r#"pgbatch_oldest_pending_timestamp_seconds{queue="b""#));
     assert!(!rendered(&metrics).contains(r#"pgbatch_trigger_value{kind="kafka""#));
 
-    metrics.counted(&counts(&[("b", 0, None)], &[]));
+    metrics.counted(&counts(&[("b", 0, None)], &[]), Duration::ZERO);
     let left = rendered(&metrics);
     for gone in [r#"pgbatch_items{queue="a""#, r#"kind="count""#, "pgbatch_oldest_pending_timestamp_seconds{"]
     {
@@ -263,14 +263,14 @@ fn queues_beyond_the_thousandth_are_counted_together() {
     let times: Vec<String> = (0..names.len()).map(|number| at(59 - number % 60)).collect();
     let queues: Vec<_> =
         names.iter().zip(&times).map(|(name, at)| (name.as_str(), 5, Some(at.as_str()))).collect();
-    metrics.counted(&counts(&queues, &[]));
+    metrics.counted(&counts(&queues, &[]), Duration::ZERO);
     assert!(has(&metrics, r#"pgbatch_items{queue="(other)",state="pending"} 10"#));
     // The later of the two is the older one.
     assert!(has(&metrics, r#"pgbatch_oldest_pending_timestamp_seconds{queue="(other)"} 18.0"#));
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_counted_once_for_what_has_changed_and_not_more_than_once_a_second() {
+async fn it_is_counted_once_for_what_has_changed_and_not_too_often() {
     let metrics = Metrics::new();
     assert!(!metrics.count(), "nothing was looked at");
     looks_at(&metrics, &[], &[]);
@@ -286,4 +286,10 @@ async fn it_is_counted_once_for_what_has_changed_and_not_more_than_once_a_second
     metrics.not_counted();
     advance(Duration::from_secs(1)).await;
     assert!(metrics.count(), "it has failed");
+    metrics.counted(&Counts::default(), Duration::from_secs(3));
+    looks_at(&metrics, &[], &[]);
+    advance(Duration::from_secs(59)).await;
+    assert!(!metrics.count(), "it has had its share of the time");
+    advance(Duration::from_secs(1)).await;
+    assert!(metrics.count());
 }
