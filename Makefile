@@ -111,6 +111,7 @@ DASHBOARD_ON_CLUSTER := pages::the_pages accessibility::no_page actions::each ke
 
 test-cluster: build cluster images image-spring-batch ## The whole path on the real cluster
 	@deploy/helm/tool.sh >/dev/null
+	@deploy/helm/prometheus.sh prometheus >/dev/null
 	@tests/kafka/install.sh
 	@tests/keda/install.sh
 	@tests/spring/build.sh

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 helm=$(./tool.sh)
-promtool=$(./promtool.sh)
+promtool=$(./prometheus.sh promtool)
 
 lint() { "$helm" lint --strict --quiet "$@" pgbatch; }
 render() { "$helm" template release pgbatch --namespace batches "$@" >/dev/null; }

@@ -16,6 +16,7 @@
 //! look still holds, and a plan made of it says whether there is anything to do. Most of what a Job goes through is such news.
 
 use std::collections::BTreeSet;
+use std::future::ready;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -202,10 +203,32 @@ async fn lead(
                     health.leading(executor.unsynced());
                     continue;
                 }
+                () = health.scraped() => {
+                    count(store, health).await;
+                    health.leading(executor.unsynced());
+                    continue;
+                }
             }
             break;
         }
     }
+}
+
+/// Reads for a scrape what only PostgreSQL knows, where that may have changed. What is wrong with it does not stop the work: a
+/// session that broke is noticed by what comes next.
+async fn count(store: &impl Store, health: &Health) {
+    if metrics().count() {
+        health.working();
+        let began = Instant::now();
+        match store.observe_counts().await {
+            Ok(counts) => metrics().counted(&counts.unwrap_or_default(), began.elapsed()),
+            Err(error) => {
+                metrics().not_counted();
+                warn!(%error, "metrics of items and triggers are old");
+            }
+        }
+    }
+    health.counted();
 }
 
 /// Waits for the first Job of those that were just claimed, or for the next commit, whichever is sooner. Where the API server
@@ -296,6 +319,12 @@ async fn pass(
         }
         health.working();
         apply(&plan, &seen, store, executor, progress).await?;
+        // With much to do, it may be long before the loop sleeps.
+        tokio::select! {
+            biased;
+            () = health.scraped() => count(store, health).await,
+            () = ready(()) => {}
+        }
         done = Some((plan, seen));
     }
 }

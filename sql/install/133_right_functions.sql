@@ -18,7 +18,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
         WHEN 'own' THEN '{grant,revoke,drop_queue}'
         -- The last four are for "pgbatch doctor": who leads, a try of the doorbell, and the version.
         WHEN 'dispatch' THEN '{await_lead,claim,claim_next,contract_version,doorbell_seq,finish_runs,kafka_items,kafka_triggers,next_attempts,note_kafka,'
-            'note_runs,note_template,observe,over_runs,prune,ready_runs,run_specs,run_traces,start_runs,take_lag,take_records,try_lead,unchecked_templates,wait,'
+            'note_runs,note_template,observe,observe_counts,over_runs,prune,ready_runs,run_specs,run_traces,start_runs,take_lag,take_records,try_lead,unchecked_templates,wait,'
             'explain_dispatcher,leader_key,ring,version}'
         WHEN 'scaled_jobs' THEN '{apply_scaled_job,keep_scaled_jobs}'
     END::text[]

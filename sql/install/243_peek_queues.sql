@@ -33,7 +33,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = o
                 WHERE b.queue = q.name AND (b.state = 'waiting'
                     OR b.state IN ('pending', 'running') AND (NOT b.has_fresh OR b.cancel_requested_at IS NOT NULL))
                 ORDER BY b.id LIMIT part.batches) h) b
-        LEFT JOIN LATERAL pgbatch.peek_progress(b.id, 1000) p ON b.state = 'running'),
+        -- OFFSET 0, as in a join it would be called for all of them.
+        LEFT JOIN LATERAL (SELECT p.* FROM pgbatch.peek_progress(b.id, 1000) p WHERE b.state = 'running' OFFSET 0) p ON true),
     summed AS MATERIALIZED (
         SELECT c.name, sum(c.pending) AS pending, sum(c.running) AS running, sum(c.retrying) AS retrying, sum(c.failed) AS failed,
             min(c.created_at) FILTER (WHERE c.pending > 0 AND c.state <> 'waiting') AS oldest_pending,

@@ -1,5 +1,6 @@
 //! The whole path on a real Kubernetes: commit, wake, claim, Job, Pod, outcome.
 
+mod alerts;
 mod chart;
 mod disruptions;
 mod doctor;
@@ -12,10 +13,12 @@ mod keda_logins;
 mod logs;
 mod on_cluster;
 mod pod_page;
+mod prometheus;
 mod silence;
 mod spring;
 mod spring_partitions;
 mod statements;
+mod throttle;
 mod waiting;
 
 use std::collections::BTreeSet;
@@ -23,6 +26,8 @@ use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use e2e::claps::{self, CLAPS, Kind};
+use e2e::dispatcher::Dispatcher;
+use e2e::http;
 use e2e::wait::until;
 use serde_json::{Value, json};
 
@@ -232,13 +237,20 @@ fn requests(on: &OnCluster) -> std::io::Result<Vec<String>> {
         .collect())
 }
 
+fn scrape(dispatcher: &Dispatcher) -> std::io::Result<()> {
+    let page = http::get(dispatcher.port()?, "/metrics", &[])?;
+    assert!(page.body.contains("pgbatch_leader 1"), "{}", page.body);
+    Ok(())
+}
+
 #[tokio::test]
-async fn idle_means_idle_for_a_hundred_queues() -> Tested {
+async fn idle_means_idle_for_a_hundred_queues_and_whoever_scrapes() -> Tested {
     let on = OnCluster::new("idle").await?;
     for number in 1..=100 {
         on.shell_queue(&format!("q{number}"), "exit 0", "").await?;
     }
-    let dispatcher = on.dispatcher()?;
+    let listen = ["--listen=127.0.0.1:0".to_owned()];
+    let dispatcher = on.dispatcher_with(&listen, None, on.cluster.kubeconfig())?;
     let batch = on.enqueue("q1", json!({})).await?;
     on.until_state(batch, "succeeded", SOON).await;
     // What the last batch still stirs up (the last watch event) is over when the log is quiet.
@@ -246,6 +258,8 @@ async fn idle_means_idle_for_a_hundred_queues() -> Tested {
     until("the dispatcher to fall asleep", SOON, async || {
         tokio::time::sleep(Duration::from_secs(3)).await;
         let log = dispatcher.logged().ok()?;
+        // A scrape counts what has changed.
+        scrape(&dispatcher).ok()?;
         std::mem::replace(&mut last, log.clone()).eq(&log).then_some(())
     })
     .await;
@@ -255,7 +269,10 @@ async fn idle_means_idle_for_a_hundred_queues() -> Tested {
     let requests_before = requests(&on)?;
     assert!(!requests_before.is_empty(), "the audit log shows its requests");
     // The minute is what is promised; there is no condition to wait for when nothing is to happen.
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        scrape(&dispatcher)?;
+    }
     assert_eq!(on.world.statements_of("pgbatch dispatch")?, statements, "SQL statements");
     assert_eq!(requests(&on)?, requests_before, "API requests");
 

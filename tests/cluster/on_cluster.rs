@@ -13,6 +13,9 @@ use e2e::world::World;
 use serde_json::{Value, json};
 use tokio_postgres::Row;
 
+/// The name of a dispatcher's service account, and of its Role.
+pub(crate) const ACCOUNT: &str = "dispatcher";
+
 /// A database that pods reach, a namespace, and what a dispatcher needs to serve both.
 pub(crate) struct OnCluster {
     pub(crate) world: World,
@@ -68,15 +71,50 @@ impl OnCluster {
         host: Option<&Netns>,
         kubeconfig: &str,
     ) -> io::Result<Dispatcher> {
+        self.dispatcher_as(OWNER, flags, host, kubeconfig)
+    }
+
+    /// The same, with another role.
+    pub(crate) fn dispatcher_as(
+        &self,
+        role: &str,
+        flags: &[String],
+        host: Option<&Netns>,
+        kubeconfig: &str,
+    ) -> io::Result<Dispatcher> {
         let namespace = format!("--namespace={}", self.namespace.name);
         let fixed = ["--sql-image=pgbatch/dispatcher:dev", "--sql-secret=database", &namespace];
         Dispatcher::start(&Options {
-            database_url: self.world.database.url(OWNER),
+            database_url: self.world.database.url(role),
             flags: fixed.iter().map(|&flag| flag.to_owned()).chain(flags.iter().cloned()).collect(),
             env: vec![("KUBECONFIG".to_owned(), kubeconfig.to_owned())],
             log_dir: self.world.dir.clone(),
             netns: host.map(|host| host.name().to_owned()),
         })
+    }
+
+    /// Credentials of a service account that may do what a dispatcher does.
+    pub(crate) fn service_account(&self) -> Result<String, Box<dyn std::error::Error>> {
+        let metadata = json!({"name": ACCOUNT, "namespace": self.namespace.name});
+        let subject = json!({"kind": "ServiceAccount", "name": ACCOUNT});
+        let api = "rbac.authorization.k8s.io/v1";
+        self.cluster.apply(&json!({"apiVersion": "v1", "kind": "List", "items": [
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+            {"apiVersion": api, "kind": "Role", "metadata": metadata, "rules": [
+                {"apiGroups": ["batch"], "resources": ["jobs"],
+                 "verbs": ["create", "get", "list", "watch", "delete"]},
+                {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
+                {"apiGroups": [""], "resources": ["events"], "verbs": ["watch"]}]},
+            {"apiVersion": api, "kind": "RoleBinding", "metadata": metadata, "subjects": [subject],
+             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": ACCOUNT}}]}))?;
+        let token =
+            self.cluster.kubectl(&["create", "token", ACCOUNT, "--namespace", &self.namespace.name])?;
+        let text = self.cluster.kubectl(&["config", "view", "--raw", "--output", "json"])?;
+        let mut kubeconfig: Value = serde_json::from_str(&text)?;
+        kubeconfig["users"][0]["user"] = json!({"token": token.trim()});
+        let path = self.world.dir.join("kubeconfig");
+        std::fs::write(&path, kubeconfig.to_string())?;
+        Ok(path.display().to_string())
     }
 
     pub(crate) async fn state(&self, batch: i64) -> Option<String> {

@@ -6,9 +6,10 @@ use std::time::Instant;
 use e2e::dispatcher::Dispatcher;
 use e2e::network::Netns;
 use e2e::wait::until;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::on_cluster::OnCluster;
+use crate::throttle::OneAtATime;
 use crate::{RUNNING_RUNS, SOON, Tested, condition};
 
 /// What the API server says of a moment that it does not remember.
@@ -25,30 +26,6 @@ impl OnCluster {
         let states: Vec<&str> = runs.iter().map(|run| run.get(0)).collect();
         assert_eq!(states, expected);
         Ok(())
-    }
-
-    /// Credentials of a service account that may do what a dispatcher does.
-    fn service_account(&self) -> Result<String, Box<dyn std::error::Error>> {
-        let metadata = json!({"name": "dispatcher", "namespace": self.namespace.name});
-        let subject = json!({"kind": "ServiceAccount", "name": "dispatcher"});
-        let api = "rbac.authorization.k8s.io/v1";
-        self.cluster.apply(&json!({"apiVersion": "v1", "kind": "List", "items": [
-            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-            {"apiVersion": api, "kind": "Role", "metadata": metadata, "rules": [
-                {"apiGroups": ["batch"], "resources": ["jobs"],
-                 "verbs": ["create", "get", "list", "watch", "delete"]},
-                {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
-                {"apiGroups": [""], "resources": ["events"], "verbs": ["watch"]}]},
-            {"apiVersion": api, "kind": "RoleBinding", "metadata": metadata, "subjects": [subject],
-             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "dispatcher"}}]}))?;
-        let token =
-            self.cluster.kubectl(&["create", "token", "dispatcher", "--namespace", &self.namespace.name])?;
-        let text = self.cluster.kubectl(&["config", "view", "--raw", "--output", "json"])?;
-        let mut kubeconfig: Value = serde_json::from_str(&text)?;
-        kubeconfig["users"][0]["user"] = json!({"token": token.trim()});
-        let path = self.world.dir.join("kubeconfig");
-        std::fs::write(&path, kubeconfig.to_string())?;
-        Ok(path.display().to_string())
     }
 }
 
@@ -124,27 +101,12 @@ async fn a_namespace_that_is_deleted_and_made_again_is_filled_again() -> Tested 
 async fn requests_that_an_overloaded_api_server_turns_away_are_sent_again() -> Tested {
     let on = OnCluster::new("throttled").await?;
     let kubeconfig = on.service_account()?;
-    let name = on.namespace.name.as_str();
-    let api = "flowcontrol.apiserver.k8s.io/v1";
-    let subject =
-        json!({"kind": "ServiceAccount", "serviceAccount": {"name": "dispatcher", "namespace": name}});
-    on.cluster.apply(&json!({"apiVersion": "v1", "kind": "List", "items": [
-        {"apiVersion": api, "kind": "PriorityLevelConfiguration", "metadata": {"name": name},
-         "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 0, "lendablePercent": 0,
-                  "borrowingLimitPercent": 0, "limitResponse": {"type": "Reject"}}}},
-        {"apiVersion": api, "kind": "FlowSchema", "metadata": {"name": name},
-         "spec": {"priorityLevelConfiguration": {"name": name}, "matchingPrecedence": 2,
-                  "rules": [{"subjects": [subject], "resourceRules": [{"verbs": ["create"],
-                             "apiGroups": ["batch"], "resources": ["jobs"], "namespaces": ["*"]}]}]}}]}))?;
+    let _one_at_a_time = OneAtATime::begin(&on)?;
     on.shell_queue("many", "exit 0", ", max_parallel => 30, max_attempts => 1").await?;
     let dispatcher = on.dispatcher_with(&[], None, &kubeconfig)?;
-    // The smallest share there is lets one request through at a time.
     let sql = "SELECT pgbatch.enqueue_query('many', 'SELECT n FROM pg_catalog.generate_series(1, 30) n')";
     let batch = on.world.client.query_one(sql, &[]).await?.get(0);
     until_logged(&dispatcher, "Too many requests").await;
     on.until_state(batch, "succeeded", SOON).await;
-    on.check_runs(batch, &["succeeded"; 30]).await?;
-    on.cluster.kubectl(&["delete", "flowschema", name])?;
-    on.cluster.kubectl(&["delete", "prioritylevelconfiguration", name])?;
-    Ok(())
+    on.check_runs(batch, &["succeeded"; 30]).await
 }

@@ -5,6 +5,7 @@ use e2e::wait::until;
 use e2e::world::World;
 use serde_json::{Value, json};
 
+use crate::metrics::{LISTEN, until_value};
 use crate::{SOON, Tested, enqueue, until_state};
 
 /// The dispatcher has looked at everything before each commit, and nothing but that commit wakes it.
@@ -41,7 +42,7 @@ async fn a_wrong_template_is_told_and_a_right_one_starts() -> Tested {
         json!({"spec": {"template": {"spec": {"containers": [
             {"name": "main", "image": "none", field: ["/bin/true"]}]}}}})
     };
-    let _dispatcher = world.dispatcher(&[])?;
+    let dispatcher = world.dispatcher(&[LISTEN])?;
     let (wrong, right) = (template("comand"), template("command"));
     world.client.execute("SELECT pgbatch.create_queue('q', $1)", &[&wrong]).await?;
     let batch = enqueue(&world, "q", json!({})).await?;
@@ -51,6 +52,7 @@ async fn a_wrong_template_is_told_and_a_right_one_starts() -> Tested {
         world.client.query_opt(sql, &[]).await.ok().flatten().map(|row| row.get::<_, String>(0))
     })
     .await;
+    until_value(&dispatcher, r#"pgbatch_items{queue="q",state="pending"}"#, "1").await;
     let library = World::new("sql_only_library").await?;
     let refused = library.client.execute("SELECT pgbatch.create_queue('q', $1)", &[&wrong]).await;
     let refused = refused.err().ok_or("the library took it")?;

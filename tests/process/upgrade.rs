@@ -4,6 +4,7 @@ use e2e::wait::until;
 use e2e::world::World;
 use serde_json::json;
 
+use crate::metrics::{LISTEN, scrape};
 use crate::{LONG, SOON, Tested, enqueue, one, state, until_state};
 
 /// As with `helm upgrade` before the extension's: nothing waits for the update, and it interrupts nothing.
@@ -17,9 +18,12 @@ async fn the_extension_is_updated_under_a_dispatcher_that_is_ahead() -> Tested {
             ", retry_backoff => '0 s'",
         )
         .await?;
-    let mut dispatcher = world.dispatcher(&[])?;
+    let mut dispatcher = world.dispatcher(&[LISTEN])?;
     let batch = enqueue(&world, "q", json!({})).await?;
     until_state(&world, batch, "succeeded", SOON).await;
+    // That version has nothing to count items with.
+    let page = scrape(&dispatcher).await?;
+    assert!(page.contains("pgbatch_leader 1") && !page.contains("pgbatch_items{"), "{page}");
 
     let batch = world.enqueue_numbers("q", 60).await?;
     let ended = "SELECT count(*) FROM pgbatch.runs WHERE batch_id = $1 AND finished_at IS NOT NULL";

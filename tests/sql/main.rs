@@ -28,6 +28,7 @@ mod limits;
 mod messages;
 mod next_attempts;
 mod next_item;
+mod observe_counts;
 mod open_transactions;
 mod peek;
 mod pooler;

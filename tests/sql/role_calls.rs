@@ -128,6 +128,7 @@ pub(crate) const CALLS: &[Call] = &[
     nothing("note_runs", "dispatch", "SELECT pgbatch.note_runs(1, '[]')", ""),
     nothing("note_template", "dispatch", "SELECT pgbatch.note_template(1, '<queue>', '{}', NULL)", ""),
     nothing("observe", "dispatch", "SELECT pgbatch.observe(1)", ""),
+    nothing("observe_counts", "dispatch", "SELECT pgbatch.observe_counts()", ""),
     nothing("over_runs", "dispatch", "SELECT pgbatch.over_runs(1, '{}')", ""),
     nothing("prune", "dispatch", "SELECT pgbatch.prune(1)", ""),
     nothing("ready_runs", "dispatch", "SELECT pgbatch.ready_runs(1, '[]')", ""),

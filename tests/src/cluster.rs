@@ -1,9 +1,10 @@
 //! The real Kubernetes of `make cluster`, seen through kubectl as a person would see it.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -128,6 +129,24 @@ impl Cluster {
         }
     }
 
+    /// The API server as a port of this host, for plain HTTP: whoever comes there is the user of this kubeconfig.
+    ///
+    /// # Errors
+    /// kubectl does not start.
+    pub fn proxy(&self, kubeconfig: &str) -> io::Result<Proxy> {
+        let mut kubectl = self.command(&["proxy", "--port=0", "--kubeconfig", kubeconfig]);
+        // It tells of each request that is cut off.
+        let mut child = kubectl.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let mut line = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line)?;
+        }
+        let mut proxy = Proxy { child, port: 0 };
+        let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
+        proxy.port = port.ok_or_else(|| io::Error::other(format!("kubectl proxy: {line}")))?;
+        Ok(proxy)
+    }
+
     /// The objects of a kind in a namespace.
     ///
     /// # Errors
@@ -159,6 +178,30 @@ impl Cluster {
         let name = format!("{test}-{}", std::process::id());
         self.kubectl(&["create", "namespace", &name])?;
         Ok(Namespace { cluster: self.clone(), name })
+    }
+}
+
+/// See [`Cluster::proxy`]; ends with the value.
+#[derive(Debug)]
+pub struct Proxy {
+    child: Child,
+    port: u16,
+}
+
+impl Proxy {
+    /// A new connection.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn connect(&self) -> io::Result<TcpStream> {
+        TcpStream::connect(("127.0.0.1", self.port))
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -118,6 +118,17 @@ impl Dispatcher {
         Ok(self.child.try_wait()?.is_none())
     }
 
+    /// Where one that was told `--listen=127.0.0.1:0` serves its pages.
+    ///
+    /// # Errors
+    /// It does not yet, or the log cannot be read.
+    pub fn port(&self) -> io::Result<u16> {
+        let log = self.logged()?;
+        let address = log.split("and /metrics address=127.0.0.1:").nth(1);
+        let port = address.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        port.ok_or_else(|| io::Error::other("it does not listen"))
+    }
+
     /// What it logged so far.
     ///
     /// # Errors

@@ -8,6 +8,8 @@ impl Metrics {
     pub(super) fn describe(&self) -> Catalogue {
         let mut catalogue = Catalogue::default();
         self.describe_runs(&mut catalogue);
+        self.describe_items(&mut catalogue);
+        self.describe_triggers(&mut catalogue);
         self.describe_outside(&mut catalogue);
         self.describe_loop(&mut catalogue);
         catalogue
@@ -65,7 +67,49 @@ impl Metrics {
         );
     }
 
-    /// What it asks of others, and what it watches there.
+    fn describe_items(&self, c: &mut Catalogue) {
+        c.add(
+            "pgbatch_items",
+            "queue, state",
+            "Items of open batches, pending, running or retrying, and those that failed for good, of all batches that are kept; of ten thousand batches at most, with more it is at least so many",
+            &self.items,
+        );
+        c.add(
+            "pgbatch_oldest_pending_timestamp_seconds",
+            "queue",
+            "When the oldest batch was made that has pending items and waits for nothing else; none without such a batch",
+            &self.oldest_pending,
+        );
+    }
+
+    fn describe_triggers(&self, c: &mut Catalogue) {
+        c.add(
+            "pgbatch_trigger_error",
+            "kind, trigger",
+            "1: the trigger does not do what it should; kind is insert, rows, count, kafka, schedule or scaled_job",
+            &self.trigger_error,
+        );
+        c.add(
+            "pgbatch_trigger_value",
+            "kind, trigger",
+            "What the query of a trigger of watch_count returned last, the lag of a consumer group, or of the others the items of the latest batch",
+            &self.trigger_value,
+        );
+        c.add(
+            "pgbatch_trigger_last_fired_timestamp_seconds",
+            "kind, trigger",
+            "When its latest batch was made, of those that are kept",
+            &self.trigger_last_fired,
+        );
+        c.add(
+            "pgbatch_trigger_kafka_lag",
+            "trigger",
+            "Records that the consumer group of a trigger has not committed, at the last look",
+            &self.kafka_lag,
+        );
+    }
+
+    /// What it asks of others.
     fn describe_outside(&self, c: &mut Catalogue) {
         c.add(
             "pgbatch_kubernetes_requests",
@@ -91,18 +135,6 @@ impl Metrics {
             "function",
             "Those of them that were answered with an error, or not at all",
             &self.sql_call_failures,
-        );
-        c.add(
-            "pgbatch_trigger_error",
-            "kind, trigger",
-            "1: the trigger is not watched as it should be; kind is kafka or scaled_job",
-            &self.trigger_error,
-        );
-        c.add(
-            "pgbatch_trigger_kafka_lag",
-            "trigger",
-            "Records that the consumer group of a trigger has not committed, at the last look",
-            &self.kafka_lag,
         );
     }
 

@@ -1,10 +1,13 @@
 //! What the dispatcher counts, for Prometheus: `/metrics`.
 //!
-//! Fed by what it sees and does anyway. A scrape reads memory: no statement and no API request is made for one, so what is
-//! known to PostgreSQL alone (items by state, the values of `watch_count()`) is not here. One set per process, like the log.
+//! Fed by what it sees and does anyway; a scrape reads memory, and makes no API request. What is known to PostgreSQL alone is
+//! in [`counts`], for which a scrape has the loop make one statement, where something has changed. One set per process, like the log.
 
 mod catalogue;
+mod counts;
 mod current;
+#[cfg(test)]
+mod documents;
 mod meanings;
 mod progress;
 mod recent;
@@ -27,6 +30,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
 use self::catalogue::Catalogue;
+use self::counts::Freshness;
 use self::current::Current;
 pub(crate) use self::progress::Progress;
 pub(crate) use self::recent::{Ended, Lead, MINUTES, Recent};
@@ -67,12 +71,17 @@ pub(crate) struct Metrics {
     runs_ended: Counters<2>,
     runs_live: Current<2>,
     queue_held: Current<2>,
+    freshness: Freshness,
+    items: Current<2>,
+    oldest_pending: Current<1, f64>,
     kubernetes_requests: Counters<2>,
     kubernetes_requests_max: Gauge,
     kubernetes_events: Counters<1>,
     sql_calls: Counters<1>,
     sql_call_failures: Counters<1>,
     trigger_error: Current<2>,
+    trigger_value: Current<2, f64>,
+    trigger_last_fired: Current<2, f64>,
     kafka_lag: Current<1>,
     leader: Gauge,
     leader_epoch: Gauge,
@@ -120,12 +129,17 @@ impl Metrics {
             runs_ended: Family::default(),
             runs_live: Current::default(),
             queue_held: Current::default(),
+            freshness: Freshness::default(),
+            items: Current::default(),
+            oldest_pending: Current::default(),
             kubernetes_requests: Family::default(),
             kubernetes_requests_max: Gauge::default(),
             kubernetes_events: Family::default(),
             sql_calls: Family::default(),
             sql_call_failures: Family::default(),
             trigger_error: Current::default(),
+            trigger_value: Current::default(),
+            trigger_last_fired: Current::default(),
             kafka_lag: Current::default(),
             leader: Gauge::default(),
             leader_epoch: Gauge::default(),
@@ -162,6 +176,7 @@ impl Metrics {
         self.doorbell.clear();
         self.runs_live.clear();
         self.queue_held.clear();
+        self.forget_counts();
         self.trigger_error.clear();
         self.kafka_lag.clear();
     }
@@ -175,6 +190,7 @@ impl Metrics {
     /// PostgreSQL was looked at.
     pub(crate) fn looked(&self, view: &StoreView) {
         self.last_look.set(seconds(clock::now()));
+        self.freshness.lose();
         let mut live = BTreeMap::new();
         for queue in &view.queues {
             for state in RunState::ALL.iter().filter(|state| !state.is_final()) {
@@ -274,6 +290,7 @@ impl Metrics {
     /// The lag that a trigger has.
     pub(crate) fn trigger_lag(&self, trigger: &str, lag: i64) {
         self.kafka_lag.set([("trigger", trigger.to_owned())], lag);
+        self.freshness.lose();
     }
 
     /// Of the triggers of a kind there are only these any more.

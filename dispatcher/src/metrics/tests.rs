@@ -1,16 +1,13 @@
-//! What is rendered, what is timed, and that README, alerts and dashboard speak of nothing else.
-
-use std::collections::BTreeSet;
+//! What is rendered, and what is timed.
 
 use pgbatch_core::snapshot::{Ending, ExecutorView, JobPhase, JobView};
 use serde_json::json;
 use tokio::time::advance;
 
 use super::*;
-
-const README: &str = include_str!("../../../README.md");
-const ALERTS: &str = include_str!("../../../deploy/helm/pgbatch/files/alerts.yaml");
-const DASHBOARD: &str = include_str!("../../../deploy/helm/pgbatch/files/dashboard.json");
+use crate::store::Counts;
+use crate::trigger::kafka::KAFKA;
+use crate::trigger::scaled_job::SCALED_JOB;
 
 fn rendered(metrics: &Metrics) -> String {
     metrics.render(Duration::ZERO)
@@ -203,48 +200,96 @@ async fn a_run_that_ended_between_two_looks_has_run_and_a_rejected_one_has_not()
     assert!(has(&metrics, r#"pgbatch_create_to_running_seconds_count{queue="ran"} 1"#));
 }
 
-/// The words of a text that look like a metric of ours.
-fn named(text: &str) -> BTreeSet<String> {
-    let starts = text.match_indices("pgbatch_").filter(|(at, _)| {
-        !text[..*at].ends_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/' | '.'))
-    });
-    let names = starts.map(|(at, _)| {
-        text[at..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>()
-    });
-    names.collect()
+fn counts(queues: &[(&str, i64, Option<&str>)], triggers: &[(&str, &str, bool, Option<f64>)]) -> Counts {
+    let queues: Vec<_> = queues
+        .iter()
+        .map(|(name, pending, oldest)| {
+            json!({"name": name, "pending": pending, "running": 2, "retrying": 3, "failed": 4, "oldest_pending": oldest})
+        })
+        .collect();
+    let triggers: Vec<_> = triggers
+        .iter()
+        .map(|(kind, name, is_in_error, value)| {
+            json!({"kind": kind, "name": name, "is_in_error": is_in_error, "value": value,
+                   "fired_at": value.map(|_| "1970-01-01T00:01:00.5Z")})
+        })
+        .collect();
+    serde_json::from_value(json!({"queues": queues, "triggers": triggers})).unwrap()
 }
 
 #[test]
-fn alerts_and_dashboard_ask_for_series_that_there_are() {
-    let there_are = Metrics::new().catalogue.series();
-    for (what, text) in [("alerts.yaml", ALERTS), ("dashboard.json", DASHBOARD)] {
-        let asked = named(text);
-        assert!(!asked.is_empty(), "{what} asks for nothing");
-        let unknown: Vec<_> = asked.difference(&there_are).collect();
-        assert!(unknown.is_empty(), "{what} asks for {unknown:?}");
+fn items_and_triggers_are_those_that_were_counted_last() {
+    let metrics = Metrics::new();
+    metrics.trigger(KAFKA, "k", false);
+    metrics.trigger(SCALED_JOB, "ns/s", true);
+    let counted = counts(
+        &[("a", 7, Some("1970-01-01T00:00:09Z")), ("b", 0, None)],
+        // What PostgreSQL was told of a topic is older than what is known here.
+        &[("count", "c", true, Some(1.5)), (KAFKA, "k", true, None)],
+    );
+    metrics.counted(&counted, Duration::ZERO);
+    for line in [
+        r#"pgbatch_items{queue="a",state="pending"} 7"#,
+        r#"pgbatch_items{queue="a",state="running"} 2"#,
+        r#"pgbatch_items{queue="a",state="retrying"} 3"#,
+        r#"pgbatch_items{queue="b",state="failed"} 4"#,
+        r#"pgbatch_oldest_pending_timestamp_seconds{queue="a"} 9.0"#,
+        r#"pgbatch_trigger_error{kind="count",trigger="c"} 1"#,
+        r#"pgbatch_trigger_error{kind="kafka",trigger="k"} 0"#,
+        r#"pgbatch_trigger_error{kind="scaled_job",trigger="ns/s"} 1"#,
+        r#"pgbatch_trigger_value{kind="count",trigger="c"} 1.5"#,
+        r#"pgbatch_trigger_last_fired_timestamp_seconds{kind="count",trigger="c"} 60.5"#,
+    ] {
+        assert!(has(&metrics, line), "{line} is not in\n{}", rendered(&metrics));
     }
-}
+    assert!(!rendered(&metrics).contains(r#"pgbatch_oldest_pending_timestamp_seconds{queue="b""#));
+    assert!(!rendered(&metrics).contains(r#"pgbatch_trigger_value{kind="kafka""#));
 
-#[test]
-fn the_table_of_the_readme_is_the_catalogue() {
-    let table = Metrics::new().catalogue.table();
-    assert!(README.contains(&table), "the table is to be\n{table}");
-    let section = README.split("### Metrics").nth(1).and_then(|rest| rest.split("\n### ").next()).unwrap();
-    let mut there_are = Metrics::new().catalogue.series();
-    there_are.extend(named(&table));
-    let unknown: Vec<_> = named(section).difference(&there_are).cloned().collect();
-    assert!(unknown.is_empty(), "the README speaks of {unknown:?}");
-}
-
-#[test]
-fn each_alert_has_its_line_in_the_readme_and_words_for_who_is_woken() {
-    let alerts: Vec<&str> = ALERTS.split("- alert: ").skip(1).collect();
-    assert_eq!(alerts.len(), 7);
-    for alert in alerts {
-        let name = alert.lines().next().unwrap();
-        assert!(README.contains(&format!("| `{name}` |")), "the README says nothing of {name}");
-        for part in ["severity: ", "summary: ", "description: ", "runbook: "] {
-            assert!(alert.contains(part), "{name} has no {part}");
-        }
+    metrics.counted(&counts(&[("b", 0, None)], &[]), Duration::ZERO);
+    let left = rendered(&metrics);
+    for gone in [r#"pgbatch_items{queue="a""#, r#"kind="count""#, "pgbatch_oldest_pending_timestamp_seconds{"]
+    {
+        assert!(!left.contains(gone), "{gone} is in\n{left}");
     }
+    metrics.lead_lost();
+    assert!(!rendered(&metrics).contains("pgbatch_items{"));
+}
+
+#[test]
+fn queues_beyond_the_thousandth_are_counted_together() {
+    let metrics = Metrics::new();
+    let names: Vec<String> = (0..QUEUES_MAX + 2).map(|number| format!("q{number:04}")).collect();
+    let at = |seconds| format!("1970-01-01T00:00:{seconds:02}Z");
+    let times: Vec<String> = (0..names.len()).map(|number| at(59 - number % 60)).collect();
+    let queues: Vec<_> =
+        names.iter().zip(&times).map(|(name, at)| (name.as_str(), 5, Some(at.as_str()))).collect();
+    metrics.counted(&counts(&queues, &[]), Duration::ZERO);
+    assert!(has(&metrics, r#"pgbatch_items{queue="(other)",state="pending"} 10"#));
+    // The later of the two is the older one.
+    assert!(has(&metrics, r#"pgbatch_oldest_pending_timestamp_seconds{queue="(other)"} 18.0"#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_counted_once_for_what_has_changed_and_not_too_often() {
+    let metrics = Metrics::new();
+    assert!(!metrics.count(), "nothing was looked at");
+    looks_at(&metrics, &[], &[]);
+    assert!(metrics.count());
+    advance(Duration::from_hours(1)).await;
+    assert!(!metrics.count(), "nothing has changed");
+    metrics.trigger_lag("k", 5);
+    assert!(metrics.count(), "a lag has changed");
+    looks_at(&metrics, &[], &[]);
+    assert!(!metrics.count(), "too soon");
+    advance(Duration::from_secs(1)).await;
+    assert!(metrics.count());
+    metrics.not_counted();
+    advance(Duration::from_secs(1)).await;
+    assert!(metrics.count(), "it has failed");
+    metrics.counted(&Counts::default(), Duration::from_secs(3));
+    looks_at(&metrics, &[], &[]);
+    advance(Duration::from_secs(59)).await;
+    assert!(!metrics.count(), "it has had its share of the time");
+    advance(Duration::from_secs(1)).await;
+    assert!(metrics.count());
 }

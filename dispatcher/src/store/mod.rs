@@ -4,6 +4,7 @@
 //! dispatcher that lost its session has lost its voice too: PostgreSQL itself fences it.
 
 mod connect;
+mod counts;
 mod doorbell;
 mod kafka;
 mod scaled_job;
@@ -24,6 +25,7 @@ use crate::web::Health;
 
 pub(crate) use connect::with_causes;
 pub use connect::{CancelTls, ConnectError, DatabaseUrl, connect};
+pub use counts::{Counts, QueueCounts, TriggerCounts};
 pub use kafka::{
     CombinedTrigger, GroupLag, KafkaStore, KafkaTrigger, OpenItems, PartitionExtent, Records, Taken,
 };
@@ -35,7 +37,7 @@ pub(crate) use tls::trusting_the_system;
 
 /// All routines of the schema `pgbatch` that a dispatcher calls: what `pgbatch.grant_dispatcher()` grants. A test of the SQL
 /// compares the two.
-pub(crate) const FUNCTIONS: [&str; 24] = [
+pub(crate) const FUNCTIONS: [&str; 25] = [
     "await_lead",
     "claim",
     "claim_next",
@@ -49,6 +51,7 @@ pub(crate) const FUNCTIONS: [&str; 24] = [
     "note_runs",
     "note_template",
     "observe",
+    "observe_counts",
     "over_runs",
     "prune",
     "ready_runs",
@@ -98,6 +101,14 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// The session broke, or the answer is of another version.
     fn observe(&self, also: &[String]) -> impl Future<Output = Result<StoreView, StoreError>> + Send;
+
+    /// What a scrape shows that only PostgreSQL knows; none where it has an extension that is too old to tell.
+    ///
+    /// # Errors
+    /// The session broke.
+    fn observe_counts(&self) -> impl Future<Output = Result<Option<Counts>, StoreError>> + Send {
+        ready(Ok(None))
+    }
 
     /// Claims items; what was claimed by somebody else or withdrawn meanwhile is left out.
     ///

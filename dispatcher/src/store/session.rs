@@ -19,6 +19,7 @@ use tokio_postgres::{Client, Statement};
 use tracing::{info, warn};
 
 use super::connect::{ConnectError, DatabaseUrl, connect, with_causes};
+use super::counts::Counts;
 use super::doorbell::Doorbell;
 use super::settings::settle;
 use super::{Database, Session, Store};
@@ -120,6 +121,8 @@ pub struct PostgresSession {
 /// Prepared once a session: the hot calls are one round trip.
 struct Calls {
     observe: Statement,
+    /// None: it is of the version before.
+    observe_counts: Option<Statement>,
     claim: Statement,
     claim_next: Statement,
     run_specs: Statement,
@@ -128,7 +131,7 @@ struct Calls {
     note_runs: Statement,
     ready_runs: Statement,
     finish_runs: Statement,
-    /// None: it is of the version before.
+    /// Likewise.
     next_attempts: Option<Statement>,
     /// Likewise; and where nobody wants traces, nobody asks.
     run_traces: Option<Statement>,
@@ -173,6 +176,8 @@ impl Database for DatabaseUrl {
         };
         let calls = Calls {
             observe: prepare("SELECT pgbatch.observe($1, $2)").await?,
+            observe_counts: prepare_new("pgbatch.observe_counts()", "SELECT pgbatch.observe_counts()")
+                .await?,
             claim: prepare("SELECT pgbatch.claim($1, $2)").await?,
             claim_next: prepare("SELECT pgbatch.claim_next($1, $2)").await?,
             run_specs: prepare("SELECT pgbatch.run_specs($1)").await?,
@@ -232,6 +237,12 @@ impl Store for PostgresSession {
             .await
             .map_err(answered("observe"))?;
         read("observe", row.get(0))
+    }
+
+    async fn observe_counts(&self) -> Result<Option<Counts>, StoreError> {
+        let Some(statement) = &self.calls.observe_counts else { return Ok(None) };
+        let row = self.client.query_one(statement, &[]).await.map_err(answered("observe_counts"))?;
+        read("observe_counts", row.get(0)).map(Some)
     }
 
     async fn claim(&self, claims: &[Claim]) -> Result<Vec<RunSpec>, StoreError> {

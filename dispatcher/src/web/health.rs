@@ -5,7 +5,8 @@
 //!            <──────────── "are you there?" ─────────────       <──
 //! ```
 //! A loop that sleeps answers a probe at once, without a pass. One that works gives a sign at every step, and has
-//! no time to answer. No probe asks PostgreSQL or the API server: idle stays idle, however often probes come.
+//! no time to answer. No probe asks PostgreSQL or the API server: idle stays idle, however often probes come. A scrape of a
+//! leader has it count ([`Health::scraped`]): a statement, if something has changed since the last one.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub struct Health {
     asked: Arc<Notify>,
     told: watch::Sender<Told>,
     looked: watch::Sender<()>,
+    scraped: Arc<Notify>,
+    counted: watch::Sender<()>,
     executor: Arc<OnceLock<&'static str>>,
 }
 
@@ -92,6 +95,8 @@ impl Health {
             asked: Arc::new(Notify::new()),
             told: watch::Sender::new(told),
             looked: watch::Sender::new(()),
+            scraped: Arc::new(Notify::new()),
+            counted: watch::Sender::new(()),
             executor: Arc::default(),
         }
     }
@@ -151,6 +156,25 @@ impl Health {
     /// Ends when a probe wants a sign of life; the loop gives one and sleeps on.
     pub async fn asked(&self) {
         self.asked.notified().await;
+    }
+
+    /// Ends when a scrape wants to know what only PostgreSQL does; the loop says [`Health::counted`] when it has read that.
+    pub async fn scraped(&self) {
+        self.scraped.notified().await;
+    }
+
+    /// What only PostgreSQL knows has been read, as far as it can be and must.
+    pub fn counted(&self) {
+        self.counted.send_replace(());
+    }
+
+    /// For a scrape: has the loop of a leader count. One that is in the middle of something does it after that.
+    pub(super) async fn count(&self) {
+        if self.is_leading() {
+            let mut counted = self.counted.subscribe();
+            self.scraped.notify_one();
+            let _ = timeout(ANSWER_MAX, counted.changed()).await;
+        }
     }
 
     fn tell(&self, role: Role, say: impl FnOnce(&mut Option<String>)) {

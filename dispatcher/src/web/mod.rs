@@ -1,4 +1,5 @@
-//! What the dispatcher shows over HTTP. Nothing here writes. Nothing but the dashboard asks PostgreSQL, and nothing the API server.
+//! What the dispatcher shows over HTTP. Nothing here writes. Nothing but the dashboard asks PostgreSQL, and nothing the API
+//! server; for a scrape, the loop does where something has changed.
 
 pub mod dashboard;
 mod health;

@@ -52,7 +52,7 @@ use crate::metrics::metrics;
 use crate::store::{KafkaStore, StoreError};
 
 /// The kind of these triggers, in metrics.
-const KAFKA: &str = "kafka";
+pub(crate) const KAFKA: &str = "kafka";
 
 /// What the loop has seen that triggers of Kafka care for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

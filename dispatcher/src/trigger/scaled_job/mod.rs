@@ -41,7 +41,7 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LAST: Duration = Duration::from_secs(300);
 
 /// The kind of their triggers, in metrics.
-const SCALED_JOB: &str = "scaled_job";
+pub(crate) const SCALED_JOB: &str = "scaled_job";
 
 /// What serving them does, whatever they ask for: API group, resource, verbs. Their logins need more, which only some have.
 pub(crate) const VERBS: [(&str, &str, &[&str]); 2] =
