@@ -181,7 +181,14 @@ async fn the_sql_alone_is_updated_by_the_program() -> Tested {
              CREATE OR REPLACE FUNCTION pgbatch.version() RETURNS text LANGUAGE sql STABLE AS $$ SELECT '0.1.0' $$;
              DROP VIEW pgbatch.queues; DROP TRIGGER uncheck_template ON pgbatch.queue;
              ALTER TABLE pgbatch.queue DROP COLUMN template_checked, DROP COLUMN template_error;
-             DROP TABLE pgbatch.action CASCADE; ALTER TABLE pgbatch.batch DROP COLUMN traceparent",
+             DROP TABLE pgbatch.action CASCADE; ALTER TABLE pgbatch.batch DROP COLUMN traceparent, DROP COLUMN deadline CASCADE;
+             CREATE INDEX batch_expires ON pgbatch.batch (expires_at) WHERE expires_at IS NOT NULL;
+             ALTER TABLE pgbatch.schedule DROP COLUMN finish_within CASCADE;
+             CREATE FUNCTION pgbatch.schedule(text, text, text, text, jsonb[], text, text, interval, text) RETURNS void LANGUAGE sql AS '';
+             CREATE FUNCTION pgbatch.register_schedule(text, text, text, text, jsonb[], text, interval, text, boolean) RETURNS void
+                 LANGUAGE sql AS '';
+             CREATE FUNCTION pgbatch.alter_schedule(text, text, text, jsonb[], text, interval, text, boolean) RETURNS void
+                 LANGUAGE sql AS ''",
         )
         .await?;
     let said = migrate(&database, OWNER, &[])?;
