@@ -188,7 +188,9 @@ async fn the_sql_alone_is_updated_by_the_program() -> Tested {
              CREATE FUNCTION pgbatch.register_schedule(text, text, text, text, jsonb[], text, interval, text, boolean) RETURNS void
                  LANGUAGE sql AS '';
              CREATE FUNCTION pgbatch.alter_schedule(text, text, text, jsonb[], text, interval, text, boolean) RETURNS void
-                 LANGUAGE sql AS ''",
+                 LANGUAGE sql AS '';
+             CREATE FUNCTION pgbatch.retry_batch(bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 0';
+             CREATE FUNCTION pgbatch.retry_failed_items(pgbatch.batch) RETURNS bigint LANGUAGE sql AS 'SELECT 0'",
         )
         .await?;
     let said = migrate(&database, OWNER, &[])?;

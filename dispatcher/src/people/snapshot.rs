@@ -1,9 +1,11 @@
 //! The oldest snapshot: no row that has died since can be removed, anybody's.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::failure::Failure;
 use super::session::Session;
+use super::words;
 
 /// A worker of autovacuum holds nobody up. Without `pg_read_all_stats` nothing but our own sessions is told of.
 const OLDEST: &str = "\
@@ -21,4 +23,14 @@ const OLDEST: &str = "\
 /// `state`; null where none is.
 pub(crate) async fn oldest(session: &Session) -> Result<Value, Failure> {
     Ok(session.row(OLDEST, &[]).await?.unwrap_or_default())
+}
+
+/// How long ago it was taken, by whom: `25m00s: backend 7 (a report) of ann, idle in transaction`.
+pub(crate) fn told(found: &Value, since: Timestamp, now: Timestamp) -> String {
+    let who = match found["pid"].as_i64() {
+        Some(pid) => format!("backend {pid} ({})", words::short(found, "name")),
+        None => format!("the prepared transaction {}", words::short(found, "name")),
+    };
+    let (holder, state) = (words::text(found, "holder"), words::text(found, "state"));
+    format!("{}: {who} of {holder}, {state}", words::between(since, now))
 }

@@ -10,7 +10,7 @@ use super::doorbell;
 use super::findings::Findings;
 use crate::people::failure::Failure;
 use crate::people::session::Session;
-use crate::people::words;
+use crate::people::{snapshot, words};
 use crate::store::{CONTRACT_VERSION, DatabaseUrl, FUNCTIONS};
 
 /// A second session must not have to wait for the first one: where it does, both have one backend.
@@ -19,8 +19,8 @@ const SECOND_SESSION_MAX: Duration = Duration::from_secs(5);
 /// The oldest PostgreSQL that the extension is built for.
 const SERVER_MIN: i64 = 150_000;
 
-/// Of a transaction that is open for so long, in hours.
-const LONG_HOURS: i32 = 1;
+/// Of a transaction that is open for so long.
+const LONG_SECONDS: i64 = 3600;
 
 /// Examines it. Returns a run of each queue, as the dispatcher might have to start it; what cannot be read is a finding.
 ///
@@ -213,21 +213,13 @@ async fn leader(session: &Session, findings: &mut Findings) -> Result<(), Failur
 
 /// Old snapshots keep dead rows, everybody's.
 async fn open_transactions(session: &Session, findings: &mut Findings) -> Result<(), Failure> {
-    let sql = "SELECT a.pid::bigint AS pid, a.usename, a.application_name, \
-        (extract(epoch FROM now() - a.xact_start) / 3600)::bigint AS hours \
-        FROM pg_stat_activity a WHERE a.datname = current_database() AND a.xact_start < now() - make_interval(hours => $1::int) \
-        AND (a.backend_xid IS NOT NULL OR a.backend_xmin IS NOT NULL) ORDER BY a.xact_start LIMIT 1";
-    match session.row(sql, &[&LONG_HOURS]).await? {
-        None => findings.fine("transactions", "none is open for an hour"),
-        Some(row) => findings.warn(
+    let (found, now) = (snapshot::oldest(session).await?, session.now().await?);
+    let seen = if found["may_see"] == true { "" } else { " that this role may see" };
+    match words::time(&found, "since").filter(|since| now.duration_since(*since).as_secs() >= LONG_SECONDS) {
+        None => findings.fine("transactions", format!("none{seen} is open for an hour")),
+        Some(since) => findings.warn(
             "transactions",
-            format!(
-                "one of {} ({}, backend {}) is open for {}: no row that died since can be removed",
-                words::text(&row, "usename"),
-                words::text(&row, "application_name"),
-                words::number(&row, "pid"),
-                words::count(words::number(&row, "hours"), "hour")
-            ),
+            format!("{}; no row that has died since can be removed", snapshot::told(&found, since, now)),
             "end it, or set idle_in_transaction_session_timeout; queues stay fast meanwhile, those with max_per_key do not",
         ),
     }

@@ -177,7 +177,7 @@ fn queue_row(queue: &Value, now: jiff::Timestamp) -> Markup {
             td.number { (number("running")) " / " (words::grouped(words::number(queue, "max_parallel"))) }
             td.number.wide { (number("retrying")) }
             td.number { @if failed > 0 { a.failed href=(format!("/batches?queue={name}&state=failed")) { (number("failed")) } } @else { "0" } }
-            td.number.wide { @if rate > 0.0 { (format!("{rate:.1}")) } }
+            td.number.wide { @if rate > 0.0 { (format!("{rate:.0$}", if rate < 0.1 { 3 } else { 1 })) } }
             td.number.wide { @if !eta.is_empty() { (least) (eta) } }
             td.wide { @if let Some((ends, since)) = ends { (sparkline(&ends, since, now)) } }
             td.number.wide { (words::age(queue, "oldest_pending", now)) }

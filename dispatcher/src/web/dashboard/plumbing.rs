@@ -9,7 +9,7 @@ use super::Dashboard;
 use super::state::marked;
 use crate::clock;
 use crate::metrics::{Lead, metrics};
-use crate::people::words;
+use crate::people::{snapshot, words};
 
 /// Requests that were turned away are told of for so many minutes.
 const THROTTLED_MINUTES: usize = 10;
@@ -97,12 +97,7 @@ fn oldest_snapshot(snapshot: Option<&Value>, now: Timestamp) -> Row {
         return row("none", format!("this role may not see it (GRANT pg_read_all_stats TO {role})"));
     }
     let Some(since) = words::time(found, "since") else { return row("good", "none".to_owned()) };
-    let who = match found["pid"].as_i64() {
-        Some(pid) => format!("backend {pid} ({})", words::short(found, "name")),
-        None => format!("the prepared transaction {}", words::short(found, "name")),
-    };
-    let (holder, state) = (words::text(found, "holder"), words::text(found, "state"));
-    let told = format!("{}: {who} of {holder}, {state}", words::between(since, now));
+    let told = snapshot::told(found, since, now);
     if now.duration_since(since).as_secs_f64() < SNAPSHOT_MAX_SECONDS {
         return row("good", told);
     }

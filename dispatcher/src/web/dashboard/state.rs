@@ -34,7 +34,8 @@ pub(super) fn icon(state: &str) -> Markup {
         "succeeded" | "good" => "M3 8.5l3.5 3.5L13 4.5",
         "failed" | "timed_out" | "lost" | "bad" => "M4 4l8 8M12 4l-8 8",
         "cancelled" => "M8 2a6 6 0 1 0 0 12A6 6 0 0 0 8 2M4 12l8-8",
-        "paused" | "warning" => "M5.5 3v10M10.5 3v10",
+        "paused" => "M5.5 3v10M10.5 3v10",
+        "warning" => "M8 2.5L14.5 14h-13zM8 6.5v3.5M8 12v.1",
         _ => "M8 3a5 5 0 1 0 0 10A5 5 0 0 0 8 3",
     };
     html! { svg.icon viewBox="0 0 16 16" aria-hidden="true" { path d=(path) {} } }

@@ -52,7 +52,7 @@ fn row(trigger: &Value, now: jiff::Timestamp) -> Markup {
     let shown = match (error.is_empty(), trigger["enabled"] == true) {
         (false, _) => marked("bad", "error"),
         (true, true) => marked("good", "enabled"),
-        (true, false) => marked("warning", "disabled"),
+        (true, false) => marked("paused", "disabled"),
     };
     let queue = words::text(trigger, "queue");
     let next = trigger["next_runs"].as_array().and_then(|runs| runs.first()?.as_str());
