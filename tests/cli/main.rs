@@ -1,6 +1,7 @@
 //! The command line as people have it: in a real terminal, wide and narrow, and piped.
 
 mod actions;
+mod benching;
 mod connection;
 mod deadlines;
 mod doctoring;

@@ -28,7 +28,7 @@ esac"#;
 impl Night {
     pub(crate) async fn fall(board: &Board) -> Result<Self, Box<dyn std::error::Error>> {
         board.queue("invoices", INVOICE, ", max_attempts => 1, max_parallel => 30").await?;
-        let wait = format!("until [ -e '{}' ]; do sleep 0.05; done", board.gate());
+        let wait = format!("until [ -e '{}' ]; do sleep 0.3; done", board.gate());
         board.queue("exports", &wait, ", max_parallel => 3").await?;
         board
             .queue("ledgers", &format!("[ $PGBATCH_ARG_N -le 12 ] || {wait}"), ", max_parallel => 3")

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -189,12 +188,10 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A new connection.
-    ///
-    /// # Errors
-    /// It has ended.
-    pub fn connect(&self) -> io::Result<TcpStream> {
-        TcpStream::connect(("127.0.0.1", self.port))
+    /// Where it listens, on this host.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 }
 

@@ -61,7 +61,8 @@ pub(super) async fn run(args: RunArgs) -> Result<Fate, Failure> {
     Ok(Fate::Fine)
 }
 
-fn parse(text: &str) -> Result<Value, Failure> {
+/// An item, as it is given.
+pub(super) fn parse(text: &str) -> Result<Value, Failure> {
     let mut read = String::new();
     let text = match text {
         "-" => {

@@ -2,6 +2,7 @@
 
 mod actions;
 mod address;
+mod bench;
 mod cancel;
 mod completions;
 mod doctor;
@@ -41,7 +42,7 @@ use crate::web::{self, Health};
 
 const AFTER_HELP: &str = "\
 Exit status:
-  0  done; and where a batch was followed (watch, run --wait), it succeeded; doctor: all works
+  0  done; and where a batch was followed (watch, run --wait, bench), it succeeded; doctor: all works
   1  the batch that was followed failed or was cancelled; doctor: something does not work
   2  wrong usage, no connection, or PostgreSQL refused; one line on standard error says why
 
@@ -91,6 +92,8 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     /// Would a dispatcher with these flags work? Tries the database, the doorbell, the rights and the cluster.
     Doctor(doctor::DoctorArgs),
+    /// How fast is it here? Enqueues items into a queue, waits for their ends, and tells how long each step took.
+    Bench(bench::BenchArgs),
     /// Print a script that completes commands and flags, as in: source <(pgbatch completions bash).
     Completions {
         /// For which shell.
@@ -180,6 +183,7 @@ pub fn run(cli: Cli) -> ExitCode {
             for_people(migrate::migrate(args))
         }
         Command::Doctor(args) => for_people(doctor::doctor(args)),
+        Command::Bench(args) => for_people(bench::bench(args)),
         Command::Completions { shell } => status_of(completions::completions(shell)),
     }
 }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 use serde_json::Value;
 use tokio_postgres::types::ToSql;
+use tracing::info;
 
 use super::Dashboard;
 use super::action::{Action, Asked};
@@ -61,9 +62,12 @@ pub(super) async fn act(
             let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value.as_ref() as _).collect();
             let actor = Actor { role, person: visitor.name(), reason };
             // Of its own, and closed afterwards: no page is ever read as that role, whatever breaks in between.
-            let mut session = dashboard.sessions.open().await?;
+            let (mut session, _permit) = dashboard.sessions.own().await?;
             match session.call_as(&actor, sql, &values).await {
-                Ok(()) => return Ok(Redirect::to(&action.back()).into_response()),
+                Ok(()) => {
+                    info!(action = action.title(), role, by = visitor.name(), "acted in the dashboard");
+                    return Ok(Redirect::to(&action.back()).into_response());
+                }
                 Err(failure) => failure.to_string(),
             }
         }

@@ -55,13 +55,23 @@ impl Sessions {
 
     /// One of them; a new one where none is idle.
     pub(super) async fn lend(&self) -> Result<Lent, PageError> {
-        let waited = timeout(WAIT_MAX, self.permits.clone().acquire_owned()).await;
-        let permit = waited.ok().and_then(Result::ok).ok_or(PageError::Busy)?;
+        let permit = self.permit().await?;
         let session = match self.take_idle() {
             Some(session) => session,
             None => self.open().await?,
         };
         Ok(Lent { session: Some(session), idle: self.idle.clone(), _permit: permit })
+    }
+
+    /// One that is nobody else's, before or afterwards; the permit is to be held as long.
+    pub(super) async fn own(&self) -> Result<(Session, OwnedSemaphorePermit), PageError> {
+        let permit = self.permit().await?;
+        Ok((self.open().await?, permit))
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, PageError> {
+        let waited = timeout(WAIT_MAX, self.permits.clone().acquire_owned()).await;
+        waited.ok().and_then(Result::ok).ok_or(PageError::Busy)
     }
 
     fn take_idle(&self) -> Option<Session> {
@@ -70,8 +80,7 @@ impl Sessions {
         idle.pop().map(|(_, session)| session)
     }
 
-    /// One of its own, of which nobody else hears.
-    pub(super) async fn open(&self) -> Result<Session, PageError> {
+    async fn open(&self) -> Result<Session, PageError> {
         // A password in ~/.pgpass may have changed.
         let url = connection::database(Some(self.url.clone())).map_err(PageError::Unreachable)?;
         let session = Session::connect(&url, "dashboard").await.map_err(PageError::Unreachable)?;
