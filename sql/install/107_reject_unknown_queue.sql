@@ -39,3 +39,16 @@ BEGIN
         'The view pgbatch.batches lists them.');
 END
 $$;
+
+-- pgbatch.reject_unknown_item: raises the ERROR of an item that a batch does not have.
+--
+-- Parameters:  b      the batch
+--              named  the item, as the caller has named it
+-- Errors:      22023
+CREATE FUNCTION pgbatch.reject_unknown_item(b pgbatch.batch, named text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pgbatch.reject(format('%s is not an item of batch %s', named, b.id),
+        CASE b.items WHEN 0 THEN 'It has no items.' ELSE format('Its items are 1 to %s.', b.items) END);
+END
+$$;

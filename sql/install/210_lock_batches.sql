@@ -1,3 +1,22 @@
+-- pgbatch.lock_batch: locks a batch, for somebody who changes it.
+--
+-- Parameters:  id  which batch
+-- Returns:     its row
+-- Errors:      42704 for an unknown batch
+-- Locks:       the batch's row
+CREATE FUNCTION pgbatch.lock_batch(id bigint) RETURNS pgbatch.batch
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    b pgbatch.batch;
+BEGIN
+    SELECT found.* INTO b FROM pgbatch.batch found WHERE found.id = lock_batch.id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        PERFORM pgbatch.reject_unknown_batch(id);
+    END IF;
+    RETURN b;
+END
+$$;
+
 -- pgbatch.lock_batches: locks batches against everything else that claims, finishes, cancels or retries them.
 --
 -- The dispatcher must not hang because somebody's transaction that called cancel_batch() stays open. So the ones that

@@ -11,10 +11,7 @@ DECLARE
     b pgbatch.batch;
 BEGIN
     PERFORM pgbatch.check_batch_right(id, 'manage');
-    SELECT found.* INTO b FROM pgbatch.batch found WHERE found.id = cancel_batch.id FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
-        PERFORM pgbatch.reject_unknown_batch(id);
-    END IF;
+    b := pgbatch.lock_batch(id);
     IF b.finished_at IS NOT NULL THEN
         RAISE NOTICE 'batch % has ended already: %', id, b.state;
         RETURN;

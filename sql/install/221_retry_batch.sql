@@ -4,9 +4,8 @@
 --              items  only these of them, by their numbers; those that have not failed are left as they are. NULL = all
 --              error  only those with this error, whatever numbers are in it: one cause out of many. NULL = all
 -- Returns:     the number of items that are retried
--- Errors:      22023 for an item that the batch does not have, 42704 for an unknown batch or one whose queue was dropped, 42501 for one of a queue that the caller may not
---              manage, 55000 for a cancelled batch or one whose
---              unique key another open batch has by now
+-- Errors:      22023 for an item that the batch does not have, 42704 for an unknown batch or one whose queue was dropped, 42501 for one
+--              of a queue that the caller may not manage, 55000 for a cancelled batch or one whose unique key another open batch has by now
 -- Locks:       the batch's row
 -- Writes:      batch, run, retry
 CREATE FUNCTION pgbatch.retry_batch(id bigint, items int[] DEFAULT NULL, error text DEFAULT NULL) RETURNS bigint
@@ -17,10 +16,7 @@ DECLARE
     retried bigint;
 BEGIN
     PERFORM pgbatch.check_batch_right(id, 'manage');
-    SELECT found.* INTO b FROM pgbatch.batch found WHERE found.id = retry_batch.id FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
-        PERFORM pgbatch.reject_unknown_batch(id);
-    END IF;
+    b := pgbatch.lock_batch(id);
     IF b.cancel_requested_at IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('batch %s was cancelled', id), HINT = 'Enqueue its items again.';
@@ -28,7 +24,7 @@ BEGIN
     IF items IS NOT NULL THEN
         SELECT coalesce(n::text, 'NULL') INTO unknown FROM unnest(items) n WHERE (n BETWEEN 1 AND b.items) IS NOT TRUE LIMIT 1;
         IF FOUND THEN
-            PERFORM pgbatch.reject(format('%s is not an item of batch %s', unknown, id), format('Its items are 1 to %s.', b.items));
+            PERFORM pgbatch.reject_unknown_item(b, unknown);
         END IF;
     END IF;
     retried := pgbatch.retry_failed_items(b, items, error);

@@ -19,10 +19,7 @@ BEGIN
         PERFORM pgbatch.check_batch_right(batch_id, 'enqueue');
     END IF;
     PERFORM pgbatch.check_moment('deadline', deadline, 'NULL takes the deadline away.');
-    SELECT f.* INTO b FROM pgbatch.batch f WHERE f.id = set_deadline.batch_id FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
-        PERFORM pgbatch.reject_unknown_batch(batch_id);
-    END IF;
+    b := pgbatch.lock_batch(batch_id);
     IF b.finished_at IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('batch %s has ended, and needs no deadline: %s', b.id, b.state),

@@ -25,9 +25,7 @@ BEGIN
         PERFORM pgbatch.reject_unknown_batch(explain_item.batch_id);
     END IF;
     IF (explain_item.item_no BETWEEN 1 AND b.items) IS NOT TRUE THEN
-        PERFORM pgbatch.reject(
-            format('item_no %s is not an item of batch %s', coalesce(explain_item.item_no::text, 'NULL'), b.id),
-            CASE b.items WHEN 0 THEN 'It has no items.' ELSE format('Its items are 1 to %s.', b.items) END);
+        PERFORM pgbatch.reject_unknown_item(b, format('item_no %s', coalesce(explain_item.item_no::text, 'NULL')));
     END IF;
     SELECT found.* INTO i FROM pgbatch.items found
     WHERE found.batch_id = explain_item.batch_id AND found.item_no = explain_item.item_no;

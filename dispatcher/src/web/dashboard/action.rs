@@ -1,9 +1,10 @@
 //! What people can do: each is one call of a public function, which says who may, and notes who did.
 
 use maud::{Markup, html};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use tokio_postgres::types::ToSql;
+
+use super::link::link;
 
 /// An action.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,12 +87,9 @@ impl Action {
 
     /// Where its form is.
     pub(super) fn url(&self) -> String {
-        let pairs: Vec<String> = self
-            .fields()
-            .iter()
-            .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
-            .collect();
-        format!("/act?{}", pairs.join("&"))
+        let fields = self.fields();
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, Some(value.as_str()))).collect();
+        link("/act", &fields)
     }
 
     /// The same, in a form, but for what one types there.
@@ -106,7 +104,7 @@ impl Action {
             Self::Retry { batch, item: Some(item), .. } => format!("/batches/{batch}/items/{item}"),
             Self::Retry { batch, .. } | Self::Cancel { batch } => format!("/batches/{batch}"),
             Self::Pause { queue } | Self::Resume { queue } | Self::Parallelism { queue, .. } => {
-                format!("/batches?queue={}", utf8_percent_encode(queue, NON_ALPHANUMERIC))
+                link("/batches", &[("queue", Some(queue))])
             }
         }
     }

@@ -5,13 +5,13 @@ use axum::extract::{Query, State};
 use axum::response::Html;
 use jiff::Timestamp;
 use maud::{Markup, html};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Dashboard;
 use super::error::PageError;
 use super::layout::{Visitor, page};
+use super::link::{filled, link};
 use crate::people::action::{about, change, who};
 use crate::people::session::Session;
 use crate::people::words;
@@ -35,17 +35,16 @@ pub(super) struct Filter {
 
 impl Filter {
     fn queue(&self) -> Option<&str> {
-        self.queue.as_deref().map(str::trim).filter(|text| !text.is_empty())
+        filled(self.queue.as_deref())
     }
 
     fn who(&self) -> Option<&str> {
-        self.who.as_deref().map(str::trim).filter(|text| !text.is_empty())
+        filled(self.who.as_deref())
     }
 
     fn before(&self, id: i64) -> String {
-        let encoded =
-            |text: Option<&str>| utf8_percent_encode(text.unwrap_or_default(), NON_ALPHANUMERIC).to_string();
-        format!("/activity?queue={}&who={}&before={id}", encoded(self.queue()), encoded(self.who()))
+        let id = id.to_string();
+        link("/activity", &[("queue", self.queue()), ("who", self.who()), ("before", Some(&id))])
     }
 }
 

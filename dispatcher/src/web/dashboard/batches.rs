@@ -5,7 +5,6 @@ use axum::extract::{Query, State};
 use axum::response::Html;
 use jiff::Timestamp;
 use maud::{Markup, html};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -13,6 +12,7 @@ use super::Dashboard;
 use super::action::Action;
 use super::error::PageError;
 use super::layout::{Visitor, page};
+use super::link::{filled, link};
 use super::state::{ITEM_STATES, bar, state};
 use crate::people::session::Session;
 use crate::people::words;
@@ -44,11 +44,11 @@ pub(super) struct Filter {
 
 impl Filter {
     fn queue(&self) -> Option<&str> {
-        self.queue.as_deref().map(str::trim).filter(|text| !text.is_empty())
+        filled(self.queue.as_deref())
     }
 
     fn label(&self) -> Option<&str> {
-        self.label.as_deref().map(str::trim).filter(|text| !text.is_empty())
+        filled(self.label.as_deref())
     }
 
     fn states(&self) -> Option<&'static [&'static str]> {
@@ -69,13 +69,7 @@ impl Filter {
             ("label", self.label()),
             ("before", before.as_deref()),
         ];
-        let pairs: Vec<String> = fields
-            .into_iter()
-            .filter_map(|(name, value)| {
-                Some(format!("{name}={}", utf8_percent_encode(value?, NON_ALPHANUMERIC)))
-            })
-            .collect();
-        format!("/batches?{}", pairs.join("&"))
+        link("/batches", &fields)
     }
 }
 
@@ -133,7 +127,7 @@ fn of_queue(queue: &Value, visitor: &Visitor) -> Markup {
             @if paused { (state("paused")) }
             span { (number("running")) " running of " (words::number(queue, "max_parallel")) " at most, " (number("pending")) " pending" }
             (turn) (visitor.link(&parallelism, "Parallelism"))
-            a href=(format!("/activity?queue={}", utf8_percent_encode(&name, NON_ALPHANUMERIC))) { "Activity" }
+            a href=(link("/activity", &[("queue", Some(&name))])) { "Activity" }
         }
     }
 }

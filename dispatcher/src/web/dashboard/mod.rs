@@ -21,6 +21,7 @@ mod gantt;
 mod heat_map;
 mod item;
 mod layout;
+mod link;
 mod live;
 mod now;
 mod plumbing;
